@@ -1,0 +1,98 @@
+# Everything the project does, from a clean clone, with only Python >= 3.10 and make:
+#
+#   make demo       run the todo application: who may do what, and the audit file
+#   make test       run the tests
+#   make lint       ruff: rules and format
+#   make types      mypy and pyright, both strict about the public API
+#   make docs       build the documentation into build/site
+#   make bench      run the benchmarks; figures go to build/bench
+#   make coverage   run the tests with branch coverage of layers L0 to L4
+#   make nox        run the tests on every supported Python found on this machine
+#   make clean      remove what was built; `make distclean` the environment too
+#
+# PYTHON is the interpreter a new environment is made with, VENV where it lies:
+#
+#   make test PYTHON=python3.13 VENV=.venv313
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+
+# An editable installation points at the folder it was made in. The stamps name that folder, so that
+# an environment that came along with a copied tree is installed into again.
+HERE := $(shell printf %s "$(CURDIR)" | cksum | cut -d ' ' -f 1)
+ready = $(VENV)/ready-$(1)-$(HERE)
+
+# An environment whose interpreter is gone, too old or without pip is made anew.
+USABLE := import pip, sys; sys.exit(sys.version_info < (3, 10) or sys.prefix == sys.base_prefix)
+ifneq ($(shell $(RUN) -c "$(USABLE)" >/dev/null 2>&1 && echo yes),yes)
+$(shell rm -f $(VENV)/ready-*)
+MADE_ANEW := environment
+endif
+
+# pip never runs twice at once in one environment.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format types docs bench coverage nox clean distclean environment
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(call ready,demo)
+	$(RUN) examples/todo/demo.py
+
+test: $(call ready,test)
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+lint: $(call ready,lint)
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+
+format: $(call ready,lint)
+	$(RUN) -m ruff check --fix-only
+	$(RUN) -m ruff format
+
+types: $(call ready,types)
+	$(RUN) -m mypy
+	$(RUN) -m pyright --pythonpath $(RUN)
+
+docs: $(call ready,docs)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+
+bench: $(call ready,demo)
+	@set -e; for bench in $(filter-out bench/_%,$(sort $(wildcard bench/*.py))); do \
+		echo "== $$bench"; $(RUN) $$bench; \
+	done
+
+coverage: $(call ready,test)
+	@rm -rf build/coverage && mkdir -p build/coverage
+	$(RUN) -m coverage run -m pytest --quiet $(PYTEST_ARGS)
+	$(RUN) -m coverage combine --quiet
+	$(RUN) -m coverage report --fail-under=100 --omit='src/pep/integrations/*,src/pep/testing/*,src/pep/cli/*'
+
+nox: $(call ready,nox)
+	$(RUN) -m nox $(NOX_ARGS)
+
+clean:
+	rm -rf build dist __pycache__ .mypy_cache .pytest_cache .ruff_cache .hypothesis .nox
+	find bench docs examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
+
+environment:
+
+$(RUN): $(MADE_ANEW)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo 'pep needs Python 3.10 or newer; name one: make PYTHON=python3.12 ...' >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(call ready,demo): pyproject.toml | $(RUN)
+	$(RUN) -m pip install --quiet --editable '.[cli]'
+	@touch $@
+
+# Dependency groups came with pip 25.1.
+$(call ready,%): pyproject.toml | $(RUN)
+	$(RUN) -m pip install --quiet 'pip>=25.1'
+	$(RUN) -m pip install --quiet --editable '.[cli,testing]' --group $*
+	@touch $@

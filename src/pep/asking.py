@@ -1,0 +1,273 @@
+"""
+Asking: the entry points that take values instead of decorating, one line each over one plan.
+
+Imports the core, the enforcement plan and what is below them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from pep.bulk import check_all, keep_permitted
+from pep.core import Core
+from pep.enforcement import Enforcement
+from pep.errors import AccessDenied, ConfigurationError
+from pep.extract import Requirement
+from pep.guard.awaiting import Asked
+from pep.guard.enforcing import Enforcing
+from pep.lifecycle import dropped
+from pep.model import AccessRequest
+from pep.plain import APPLICATION, Prepared, need
+from pep.plan import unwrap
+from pep.protocols import Phase
+from pep.scope import Frame, current_frame
+from pep.verdict import Grant, Verdict
+
+T = TypeVar("T")
+Context = Mapping[str, Any]
+
+
+class Asking:
+    """
+    The plain calls of an enforcer.
+
+    Args:
+        core: The enforcer's core.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def enforcing(
+        self,
+        action: object,
+        resource: object = APPLICATION,
+        *,
+        subject: object = None,
+        context: Context | None = None,
+        arguments: Context | None = None,
+    ) -> Enforcing:
+        """
+        Return a block, for ``with`` or ``async with``, that runs only with a recorded permit.
+
+        Args:
+            action: What is done.
+
+            resource: A `Resource`, a registered object or a list of them; without it, the application.
+
+            subject: Who acts; without it, the subject of `acting_as`.
+
+            context: Circumstance → JSON-like value.
+
+            arguments: What the block works on, name → value: obligations may change it, so run with
+                `Grant.arguments`.
+
+        Raises:
+            AccessDenied: On entering.
+        """
+        what, bound = self._need(action, resource, subject, context), dict(arguments or {})
+        return Enforcing(self._core, lambda: self._core.job([what], bound, current_frame(), "enforcing"))
+
+    def enforce(
+        self,
+        action: object,
+        resource: object = APPLICATION,
+        *,
+        subject: object = None,
+        context: Context | None = None,
+        arguments: Context | None = None,
+    ) -> Grant:
+        """
+        Decide, record, and return the grant of a permit.
+
+        Args:
+            action: As for `enforcing`.
+
+            resource: As for `enforcing`.
+
+            subject: As for `enforcing`.
+
+            context: As for `enforcing`.
+
+            arguments: As for `enforcing`; here nothing may change them.
+
+        Raises:
+            AccessDenied: Unless it is permitted.
+        """
+        what = self._need(action, resource, subject, context)
+        job = self._plain_job(what, current_frame(), arguments)
+        self._core.run(job, job.permit()).raise_if_denied()
+        return self._core.grant(job)
+
+    def aenforce(
+        self,
+        action: object,
+        resource: object = APPLICATION,
+        *,
+        subject: object = None,
+        context: Context | None = None,
+        arguments: Context | None = None,
+    ) -> Coroutine[Any, Any, Grant]:
+        """Decide, record, and return the grant of a permit; see `enforce`. Dropped un-awaited, it warns."""
+        what, frame = self._need(action, resource, subject, context), current_frame()
+
+        async def decided() -> Grant:
+            job = self._plain_job(what, frame, arguments)
+            (await self._core.arun(job, job.permit())).raise_if_denied()
+            return self._core.grant(job)
+
+        return Asked("aenforce", decided, lambda: dropped(self._core, what, frame))
+
+    def check(
+        self,
+        action: object,
+        resource: object = APPLICATION,
+        *,
+        subject: object = None,
+        context: Context | None = None,
+    ) -> Verdict:
+        """
+        Ask, record that it was asked, and enforce nothing; never raises for a denial.
+
+        Args:
+            action: What would be done; or a whole `AccessRequest`.
+
+            resource: As for `enforcing`.
+
+            subject: As for `enforcing`.
+
+            context: As for `enforcing`.
+        """
+        return self.check_many([_question(action, resource)], subject=subject, context=context)[0]
+
+    def acheck(
+        self,
+        action: object,
+        resource: object = APPLICATION,
+        *,
+        subject: object = None,
+        context: Context | None = None,
+    ) -> Coroutine[Any, Any, Verdict]:
+        """Ask, and enforce nothing; see `check`. Who acts is captured at the call."""
+        needs, frame = self._questions([_question(action, resource)], subject, context), current_frame()
+
+        async def answered() -> Verdict:
+            return (await self._achecked(needs, frame))[0]
+
+        return answered()
+
+    def check_many(
+        self, questions: Iterable[Any], *, subject: object = None, context: Context | None = None
+    ) -> list[Verdict]:
+        """
+        Ask many questions in one batch; enforces nothing.
+
+        Args:
+            questions: Access requests, or pairs of action and resource.
+
+            subject: As for `check`, for every pair.
+
+            context: As for `check`, for every pair.
+
+        Returns:
+            Their verdicts, in order.
+        """
+        needs = self._questions(questions, subject, context)
+        try:
+            jobs = self._checks(needs, current_frame())
+        except AccessDenied as error:
+            return [error.verdict for _ in needs]
+        return self._core.run_all(jobs, check_all(jobs)) if jobs else []
+
+    def acheck_many(
+        self, questions: Iterable[Any], *, subject: object = None, context: Context | None = None
+    ) -> Coroutine[Any, Any, list[Verdict]]:
+        """Ask many questions in one batch; see `check_many`. Who acts is captured at the call."""
+        return self._achecked(self._questions(questions, subject, context), current_frame())
+
+    def filter(
+        self, action: object, items: Iterable[T], *, subject: object = None, context: Context | None = None
+    ) -> list[T]:
+        """
+        Keep those items that may be acted upon; a new list, recorded before it is released.
+
+        Args:
+            action: What is done to each.
+
+            items: Resources or registered objects.
+
+            subject: As for `check`, for every item.
+
+            context: As for `check`, for every item.
+
+        Raises:
+            DecisionUnavailable: When no answer was had for one of them: there is no partial list.
+        """
+        everything = list(items)
+        jobs = self._filters(self._needs(action, everything, subject, context), current_frame())
+        kept: list[T] = unwrap(self._core.run_all(jobs, keep_permitted(jobs, everything))) if jobs else []
+        return kept
+
+    def afilter(
+        self, action: object, items: Iterable[T], *, subject: object = None, context: Context | None = None
+    ) -> Coroutine[Any, Any, list[T]]:
+        """Keep those items that may be acted upon; see `filter`. Who acts is captured at the call."""
+        everything, frame = list(items), current_frame()
+        needs = self._needs(action, everything, subject, context)
+
+        async def kept() -> list[T]:
+            jobs = self._filters(needs, frame)
+            found: list[T] = []
+            if jobs:
+                found = unwrap(await self._core.arun_all(jobs, keep_permitted(jobs, everything)))
+            return found
+
+        return kept()
+
+    def _need(self, action: object, resource: object, subject: object, context: Context | None) -> Requirement:
+        return need(self._core.name, action, resource, subject=subject, context=context)
+
+    def _plain_job(self, what: Requirement, frame: Frame, arguments: Context | None) -> Enforcement:
+        # There is no result to act on, and nobody to run with changed arguments.
+        bound = dict(arguments or {})
+        return self._core.job([what], bound, frame, "enforce", phases=(Phase.BEFORE,), modifiable=False)
+
+    def _needs(
+        self, action: object, items: Sequence[object], subject: object, context: Context | None
+    ) -> list[Requirement]:
+        return [self._need(action, item, subject, context) for item in items]
+
+    def _questions(self, questions: Iterable[Any], subject: object, context: Context | None) -> list[Requirement]:
+        needs: list[Requirement] = []
+        for question in questions:
+            if type(question) is AccessRequest:
+                # It is a requirement in all but name: there is nothing left to extract.
+                needs.append(cast("Requirement", Prepared(question)))
+            elif type(question) is tuple and len(question) == 2:  # noqa: PLR2004  a pair
+                needs.append(self._need(*question, subject, context))
+            else:
+                kind = type(question).__name__
+                message = f"a question is an `AccessRequest` or a pair of action and resource, not `{kind}`"
+                raise ConfigurationError(message)
+        return needs
+
+    async def _achecked(self, needs: Sequence[Requirement], frame: Frame) -> list[Verdict]:
+        try:
+            jobs = self._checks(needs, frame)
+        except AccessDenied as error:
+            return [error.verdict for _ in needs]
+        return await self._core.arun_all(jobs, check_all(jobs)) if jobs else []
+
+    def _checks(self, needs: Sequence[Requirement], frame: Frame) -> list[Enforcement]:
+        return [self._core.job([what], {}, frame, "check", asking=True) for what in needs]
+
+    def _filters(self, needs: Sequence[Requirement], frame: Frame) -> list[Enforcement]:
+        # Asked for even where there is nothing to filter: unbound and closed, every call is denied.
+        self._core.wiring()
+        options = {"modifiable": False, "openable": False}
+        return [self._core.job([what], {}, frame, "filter", **options) for what in needs]
+
+
+def _question(action: object, resource: object) -> object:
+    return action if type(action) is AccessRequest else (action, resource)

@@ -1,0 +1,125 @@
+"""
+The journal: how the enforcement plan writes records, and remembers what it could not write.
+
+Imports plans, protocols and the record only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from types import GeneratorType
+from typing import Any
+
+import attrs
+
+from pep.audit.record import Kind, Record, masked, new_id
+from pep.errors import AuditError
+from pep.locks import Lock
+from pep.plan import Plan, Raised, Reply, Write, bounded, contain
+from pep.protocols import Clock, Observer, Sink
+
+
+@attrs.define(eq=False)
+class Journal:
+    """
+    Writes records to one sink, in order of asking.
+
+    A record lost *after* protected code ran is owed: nothing else is written, and so nothing is
+    permitted, until a ``gap`` record has told of it.
+    """
+
+    sink: Sink
+    clock: Clock
+    enforcer: str
+    observers: Sequence[Observer] = ()
+    counts: Counter[str] = attrs.field(factory=Counter)
+    _due: deque[Record] = attrs.field(factory=deque)
+    _lost: int = 0
+    _lock: Lock = attrs.field(factory=Lock)
+
+    def make(self, kind: Kind, fields: Mapping[str, Any], *, record_id: str | None = None) -> Record:
+        """Make a record; fields that are None are left out."""
+        now = self.clock.wall()
+        return Record(kind, record_id or new_id(now), now, masked({"enforcer": self.enforcer, **fields}))
+
+    def announce(self, kind: Kind, fields: Mapping[str, Any]) -> None:
+        """Have a record written before the next one, when there is a world to write it in."""
+        record = self.make(kind, fields)
+        with self._lock:
+            self._due.append(record)
+
+    def owe(self) -> None:
+        """Note that a record was lost for good."""
+        with self._lock:
+            self._lost += 1
+        self.count("lost")
+
+    def count(self, what: str) -> None:
+        """Count something for `Enforcer.stats`."""
+        with self._lock:
+            self.counts[what] += 1
+
+    def write(self, record: Record, deadline: float | None) -> Plan[Exception | None]:
+        """
+        Write what is due, then one record.
+
+        Args:
+            record: The record.
+
+            deadline: When an acknowledgement is too late, on the monotonic clock, in seconds.
+
+        Returns:
+            None once the sink's guarantee holds for it; else what went wrong.
+        """
+        error = yield from self.settle_due(deadline)
+        if error is None:
+            error = yield from self._submit(record, deadline)
+        if error is not None:
+            self.count("unrecorded")
+        return error
+
+    def settle_due(self, deadline: float | None) -> Plan[Exception | None]:
+        """Write announcements and the gap record that are due, if any; return what went wrong."""
+        while (notice := self._next_due()) is not None:
+            error = yield from self._submit(notice, deadline)
+            if error is not None:
+                return error
+            self._settled(notice)
+        return None
+
+    def _next_due(self) -> Record | None:
+        with self._lock:
+            if self._lost:
+                self._due.appendleft(self.make(Kind.GAP, {"lost": self._lost}))
+                self._lost = 0
+            # INVARIANT: it is due until it is acknowledged, to every thread: one that comes meanwhile writes
+            # it too, under the same id, and does not overtake it.
+            return self._due[0] if self._due else None
+
+    def _settled(self, notice: Record) -> None:
+        with self._lock:
+            if self._due and self._due[0] is notice:
+                self._due.popleft()
+
+    def _submit(self, record: Record, deadline: float | None) -> Plan[Exception | None]:
+        reply: Reply = yield Write(self.sink, record, deadline)
+        if type(reply) is not Raised and type(reply.value) is GeneratorType:
+            reply = yield from contain(bounded(reply.value, deadline))
+        if type(reply) is Raised:
+            return reply.error
+        if reply.value is not None:
+            kind, answer = type(self.sink).__name__, type(reply.value).__name__
+            message = f"`{kind}.record` must return None once the record is taken, not `{answer}`"
+            return AuditError(message)
+        self.count("recorded")
+        self.observe(record)
+        return None
+
+    def observe(self, record: Record) -> None:
+        """Show a record to every observer; one that fails is counted."""
+        for observer in self.observers:
+            try:
+                observer.observe(record)
+            except Exception:  # noqa: BLE001  telemetry never fails a call
+                self.count("unobserved")

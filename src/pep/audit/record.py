@@ -1,0 +1,180 @@
+"""
+The audit record: what it holds, and how it is masked.
+
+Types, ids and names are recorded; the values of properties, context and arguments are not, only
+their names. Imports the model, faults, verdicts and profiles only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any, Final
+
+import attrs
+import orjson
+
+from pep.frozen import FrozenDict, frozen_items, thaw
+from pep.model import AccessRequest, Decision, Resource, Subject
+from pep.verdict import Discharge
+
+#: The name of the schema, in every record.
+SCHEMA: Final = "pep.audit/1"
+
+
+class Kind(Enum):
+    """What a record tells of."""
+
+    DECISION = "decision"
+    OUTCOME = "outcome"
+    CHECK = "check"
+    INVALIDATION = "invalidation"
+    CONFIGURATION = "configuration"
+    GAP = "gap"
+    OPEN = "open"
+    CLOSE = "close"
+
+
+@attrs.frozen(eq=False)
+class Record:
+    """
+    One audit record; immutable, masked.
+
+    Attributes:
+        kind: What it tells of.
+
+        id: Its UUIDv7.
+
+        time: When it was made: seconds since 1970 in UTC.
+
+        fields: Everything else: name → JSON value; nothing in it needs masking any more.
+    """
+
+    kind: Kind
+    id: str
+    time: float
+    fields: FrozenDict
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  a JSON value
+        return self.to_dict()[name]
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401  a JSON value
+        """Return one field, or *default* where the record has none of that name."""
+        return self.to_dict().get(name, default)
+
+    @property
+    def outcome(self) -> str | None:
+        """The outcome, as in the JSON, where the record has one."""
+        outcome: str | None = self.fields.get("outcome")
+        return outcome
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole record as JSON values, free to be changed."""
+        told: dict[str, Any] = thaw(self._all())
+        return told
+
+    def to_json(self) -> bytes:
+        """Return the record as JSON without its newline; nothing in it breaks a line or steers a terminal."""
+        line = orjson.dumps(self._all())
+        if line.isascii() and b"\x7f" not in line:
+            return line
+        return "".join([char if char.isprintable() else _escaped(char) for char in line.decode()]).encode()
+
+    def _all(self) -> dict[str, Any]:
+        head = {"schema": SCHEMA, "kind": self.kind.value, "id": self.id, "time": _timestamp(self.time)}
+        return {**head, **self.fields, **head}
+
+
+def new_id(now: float) -> str:
+    """
+    Make a UUIDv7.
+
+    Args:
+        now: Seconds since 1970 in UTC.
+
+    Source:
+        RFC 9562 §5.7.
+    """
+    milliseconds = int(now * 1000) & 0xFFFF_FFFF_FFFF
+    noise = int.from_bytes(os.urandom(10), "big")
+    text = f"{milliseconds:012x}7{noise & 0xFFF:03x}{0x8000 | (noise >> 12 & 0x3FFF):04x}{noise >> 32:012x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def request_fields(request: AccessRequest) -> dict[str, Any]:
+    """Mask an access request: types, ids and names, no values."""
+    fields: dict[str, Any] = {
+        "subject": entity(request.subject),
+        "action": request.action.name,
+        "resource": entity(request.resource),
+    }
+    if request.action.properties:
+        fields["action_properties"] = sorted(request.action.properties)
+    if request.context:
+        fields["context"] = sorted(request.context)
+    if request.actors:
+        fields["actors"] = [entity(actor) for actor in request.actors]
+    if request.tenant is not None:
+        fields["tenant"] = request.tenant
+    return fields
+
+
+def entity(value: Subject | Resource) -> dict[str, Any]:
+    """Mask a subject or resource: its type, its id, and the names of its properties."""
+    fields: dict[str, Any] = {"type": value.type}
+    if value.id is not None:
+        fields["id"] = value.id
+    if value.properties:
+        fields["properties"] = sorted(value.properties)
+    return fields
+
+
+def decision_fields(decision: Decision) -> dict[str, Any]:
+    """Tell what a decision point answered; obligations by type and id."""
+    fields: dict[str, Any] = {"effect": decision.effect.value}
+    optional = {
+        "policies": list(decision.policies),
+        "reasons": list(decision.reasons),
+        "revision": decision.revision,
+        "pdp_decision": decision.id,
+        "advice": [advice.type for advice in decision.advice],
+    }
+    return fields | {name: value for name, value in optional.items() if value}
+
+
+def duty_fields(discharges: Iterable[Discharge]) -> list[dict[str, Any]]:
+    """Tell what became of each obligation."""
+    return [
+        {
+            "type": line.obligation.type,
+            **({"id": line.obligation.id} if line.obligation.id is not None else {}),
+            "status": line.status.value,
+        }
+        for line in discharges
+    ]
+
+
+def masked(fields: Mapping[str, Any]) -> FrozenDict:
+    """Leave out what is None, and freeze the rest; text that is not valid Unicode has its surrogates replaced."""
+    return frozen_items({name: _frozen(value) for name, value in fields.items() if value is not None})
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401  a JSON value
+    if type(value) is str:
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return frozen_items({name: _frozen(item) for name, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return tuple([_frozen(item) for item in value])
+    return value
+
+
+def _escaped(char: str) -> str:
+    units = char.encode("utf-16-be")
+    return "".join([f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2)])
+
+
+def _timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,1 @@
+"""How answers combine: combining algorithms over decisions of several decision points."""

@@ -1,0 +1,378 @@
+"""
+Enforcement: THE plan, from an intercepted call to a recorded permit and a released result.
+
+Written once for both worlds and every entry point. Imports L0 and L1 only.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+import attrs
+
+from pep.ask import Answer, Timing
+from pep.audit.record import Kind, Record, new_id
+from pep.audit.tell import asked_fields, outcome_fields, verdict_fields
+from pep.deciding import Deciding
+from pep.errors import AccessDenied
+from pep.extract import Requirement
+from pep.fault import Fault
+from pep.intake import Arguments, Halt
+from pep.plan import Dispatch, Invoke, Plan, Raised, Reply, Returned, contain
+from pep.profile import Guarantee, Profile
+from pep.protocols import Phase
+from pep.scope import Frame
+from pep.settle import settle_fault
+from pep.verdict import Outcome, Verdict
+from pep.wiring import Wiring
+
+if sys.version_info >= (3, 11):
+    from typing import assert_never
+else:
+    from typing_extensions import assert_never
+
+Rebind = Callable[[Arguments], "tuple[tuple[Any, ...], dict[str, Any]]"]
+
+
+class Stage(Enum):
+    """How far an enforcement came: what a driver that is cut off has to record."""
+
+    DECIDING = "deciding"
+    RECORDED = "recorded"
+    RUNNING = "running"
+    RELEASING = "releasing"
+    DONE = "done"
+
+
+@attrs.define(eq=False)
+class Enforcement:
+    """
+    One enforcement of one call.
+
+    Args:
+        deciding: What the call demands, and how it is decided.
+
+        entry: The entry point's name, for the record.
+    """
+
+    deciding: Deciding
+    entry: str
+
+    stage: Stage = attrs.field(default=Stage.DECIDING, init=False)
+    #: The record to submit when cut off, where the stage alone does not tell.
+    pending: Record | None = attrs.field(default=None, init=False)
+    #: Set by the driver once a step let the world go on.
+    suspended: bool = attrs.field(default=False, init=False)
+    verdict: Verdict = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._begin()
+
+    # The plan, stage by stage.
+
+    def guarded(
+        self, fn: Callable[..., Any], rebind: Rebind, on_denied: Callable[[AccessDenied], Any] | None = None
+    ) -> Plan[Reply]:
+        """
+        Enforce one whole call: permit, protected code, release.
+
+        Args:
+            fn: The protected code.
+
+            rebind: Effective arguments, name → value, to positional and keyword arguments.
+
+            on_denied: Gives another result for this call's own denial.
+
+        Returns:
+            What the caller gets: a value, or the exception to raise.
+        """
+        verdict = yield from self.permit()
+        if not verdict.allowed:
+            return (yield from self.denied(on_denied))
+        args, kwargs = rebind(self.effective)
+        self.stage = Stage.RUNNING
+        reply: Reply = yield Dispatch(fn, args, kwargs, self.inner)
+        if isinstance(reply, Raised):
+            yield from self.finish("raised", ran=True, error=reply.error)
+            return reply
+        return (yield from self.release(reply.value))
+
+    def permit(self) -> Plan[Verdict]:
+        """
+        Decide, record, and check last: the permit takes effect when this returns.
+
+        Returns:
+            A verdict; when it is allowed, its record has been acknowledged by the sink.
+        """
+        for _again in range(2):
+            yield from self.conclude()
+            yield from self.record()
+            if not self.verdict.allowed:
+                break
+            fault = yield from self.deciding.still(self.verdict.outcome, suspended=self.suspended)
+            if fault is None:
+                break
+            yield from self.finish("withheld")
+            self.refuse(fault)
+            if fault is not Fault.REVOKED:
+                break
+        return self.verdict
+
+    def conclude(self) -> Plan[None]:
+        """Decide; whatever goes wrong becomes a verdict."""
+        if self.stage is not Stage.DECIDING:
+            self._begin()
+        self.verdict = yield from self.deciding.decide(self.record_id)
+
+    def record(self) -> Plan[None]:
+        """Record the verdict; a permit that cannot be recorded is refused, a denial stays one."""
+        journal, clock = self.wiring.journal, self.wiring.clock
+        running = self.verdict.allowed and not self.asking
+        if running and clock.monotonic() > self.deciding.until(self.verdict.outcome):
+            self.refuse(Fault.TIMEOUT, TimeoutError("no time was left to record the permit"))
+            running = False
+        record, until = self._decision_record(), self.deciding.until(self.verdict.outcome)
+        self.pending, self.stage = None if running else record, Stage.DECIDING
+        failed = yield from journal.settle_due(until)
+        handed = failed is None and clock.monotonic() <= until
+        if handed:
+            # What the sink was handed it may have taken, even if it never says so.
+            self.stage = Stage.RECORDED if running else self.stage
+            failed = yield from journal.write(record, until)
+        else:
+            journal.count("unrecorded")
+        self._recorded(failed, handed=handed, running=running)
+
+    def _recorded(self, failed: Exception | None, *, handed: bool, running: bool) -> None:
+        self.pending, self.stage = None, Stage.RECORDED if running else Stage.DONE
+        if running and (failed is not None or not handed):
+            if handed and isinstance(failed, TimeoutError):
+                self.wiring.journal.announce(Kind.OUTCOME, self._outcome_fields("withheld"))
+            # INVARIANT: protected code never runs without a recorded permit.
+            self.refuse(Fault.AUDIT, failed)
+
+    def denied(self, on_denied: Callable[[AccessDenied], Any] | None = None) -> Plan[Reply]:
+        """
+        Turn a refusal into the exception to raise, or into what *on_denied* gives instead.
+
+        It is asked about denials only: an outage, or what the caller has to bring, is not its business.
+        """
+        error = denial(self.verdict)
+        if on_denied is not None and self.verdict.outcome is Outcome.DENIED:
+            reply: Reply = yield Invoke(on_denied, (error,), frame=self.inner)
+            if isinstance(reply, Returned):
+                return reply
+        return Raised(error)
+
+    def release(self, value: Any) -> Plan[Reply]:  # noqa: ANN401  whatever the code returned
+        """
+        Discharge what is due after the code, record the outcome, and let the result out or withhold it.
+
+        Returns:
+            The result as it may be seen, or the denial that withholds it.
+        """
+        self.stage = Stage.RELEASING
+        released = yield from self.released(value)
+        if not released:
+            yield from self.finish("withheld", ran=True)
+            return Raised(denial(self.verdict))
+        if self.owes_release or self.guarantee is Guarantee.DURABLE:
+            yield from self.finish("completed", ran=True)
+        self.stage = Stage.DONE
+        return Returned(released[0])
+
+    def released(self, value: Any) -> Plan[tuple[Any, ...]]:  # noqa: ANN401  whatever the code returned
+        """Discharge what is due on one result; return it as it may be seen, or nothing when it is withheld."""
+        if not self.owes_release:
+            return (value,)
+        late = [duty for duty in self.deciding.duties if duty.phase is Phase.AFTER]
+        value = yield from self.deciding.release(value)
+        if any(duty.unmet or duty.refusal for duty in late):
+            self.refuse(Fault.OBLIGATION, next((duty.error for duty in late if duty.error), None), ran=True)
+            return ()
+        return (value,)
+
+    def finish(self, status: str, *, ran: bool = False, error: BaseException | None = None) -> Plan[None]:
+        """Record how a recorded permit ended; a record that is lost closes what comes next until it is told."""
+        yield from self._submitted(self._outcome_record(status, ran=ran, error=error))
+        self.stage = Stage.DONE
+
+    def closing(self, error: BaseException) -> Plan[None]:
+        """Submit what is pending when a driver is cut off."""
+        record = self._terminal(error)
+        if record is not None:
+            yield from self._submitted(record)
+
+    def _submitted(self, record: Record) -> Plan[None]:
+        if (yield from self.wiring.journal.write(record, self.deadline_from_now())) is not None:
+            self.wiring.journal.owe()
+
+    def _terminal(self, error: BaseException) -> Record | None:
+        """Return the record that is pending when a driver is cut off; None when nothing is."""
+        stage, pending = self.stage, self.pending
+        self.stage, self.pending = Stage.DONE, None
+        if pending is not None:
+            return pending
+        match stage:
+            case Stage.DECIDING:
+                return self._cancelled_record()
+            case Stage.RECORDED:
+                return self._outcome_record("cancelled")
+            case Stage.RUNNING:
+                status = "raised" if isinstance(error, Exception) else "cancelled"
+                return self._outcome_record(status, ran=True, error=error)
+            case Stage.RELEASING:
+                return self._outcome_record("withheld", ran=True)
+            case Stage.DONE:
+                return None
+            case _:
+                assert_never(stage)
+
+    # What several calls that are decided together do apart.
+
+    def extract(self) -> Plan[bool]:
+        """Extract only, for a batch; return whether there is something to ask."""
+        self._begin()
+        self.deciding.reset()
+        reply = yield from contain(self.deciding.extract())
+        if isinstance(reply, Raised):
+            self.verdict = self.deciding.concluded(reply, self.record_id)
+        return isinstance(reply, Returned)
+
+    def settle(self) -> Plan[None]:
+        """Settle what a batch answered."""
+        self.verdict = yield from self.deciding.settle(self.record_id)
+
+    def halted(self, cause: Exception) -> None:
+        """Conclude that a call could not be turned into a request."""
+        self._begin()
+        self.verdict = self.deciding.concluded(Raised(Halt(Fault.EXTRACTION, cause)), self.record_id)
+
+    def recheck(self) -> None:
+        """Refuse an answer that was revoked while others were asked for."""
+        if self.verdict.allowed and not self.holds():
+            self.refuse(Fault.REVOKED)
+
+    def refuse(self, fault: Fault, cause: BaseException | None = None, *, ran: bool = False) -> Verdict:
+        """Turn the verdict into a refusal."""
+        changed = attrs.evolve(self.verdict, outcome=settle_fault(fault), fault=fault, cause=cause, would=None)
+        self.verdict = attrs.evolve(self._told(changed), ran=ran or self.deciding.ran)
+        self.stage = Stage.RELEASING if ran else Stage.DONE
+        return self.verdict
+
+    # Records.
+
+    def _begin(self) -> None:
+        self.stage, self.pending = Stage.DECIDING, None
+        self.verdict = Verdict(new_id(self.wiring.clock.wall()), Outcome.UNAVAILABLE, fault=Fault.INTERNAL)
+
+    def _told(self, verdict: Verdict) -> Verdict:
+        return attrs.evolve(verdict, obligations=tuple(duty.told() for duty in self.deciding.duties))
+
+    def _decision_record(self) -> Record:
+        fields = {"entry": self.entry, "latency": self.wiring.clock.monotonic() - self.timing.started}
+        if self.verdict.request is None:
+            fields |= asked_fields(self.needs, self.frame)
+        fields |= verdict_fields(self.wiring, self.verdict, self.answers)
+        kind = Kind.CHECK if self.asking else Kind.DECISION
+        return self.wiring.journal.make(kind, fields, record_id=self.record_id)
+
+    def _cancelled_record(self) -> Record:
+        ran = True if self.deciding.ran else None
+        fields = {"entry": self.entry, "status": "cancelled", "ran": ran, **asked_fields(self.needs, self.frame)}
+        kind = Kind.CHECK if self.asking else Kind.DECISION
+        return self.wiring.journal.make(kind, fields, record_id=self.record_id)
+
+    def _outcome_record(self, status: str, *, ran: bool = False, error: BaseException | None = None) -> Record:
+        return self.wiring.journal.make(Kind.OUTCOME, self._outcome_fields(status, ran=ran, error=error))
+
+    def _outcome_fields(self, status: str, *, ran: bool = False, error: BaseException | None = None) -> dict[str, Any]:
+        told = outcome_fields(self._told(self.verdict), status, ran=ran or self.deciding.ran, error=error)
+        return {"entry": self.entry, **told}
+
+    # What others ask of it.
+
+    @property
+    def record_id(self) -> str:
+        """The id of its decision record."""
+        return self.verdict.id
+
+    @property
+    def wiring(self) -> Wiring:
+        """What the enforcer is made of."""
+        return self.deciding.wiring
+
+    @property
+    def needs(self) -> Sequence[Requirement]:
+        """What the call demands."""
+        return self.deciding.needs
+
+    @property
+    def arguments(self) -> Arguments:
+        """The bound arguments, name → value, as the caller gave them."""
+        return self.deciding.arguments
+
+    @property
+    def effective(self) -> Arguments:
+        """The arguments to run with: obligations may have changed them."""
+        return self.deciding.effective
+
+    @property
+    def frame(self) -> Frame:
+        """The frame the call was made in."""
+        return self.deciding.frame
+
+    @property
+    def inner(self) -> Frame:
+        """The frame of what runs inside this call: who acts here, one call deeper."""
+        return self.deciding.inner
+
+    @property
+    def asking(self) -> bool:
+        """Whether the question is only asked."""
+        return self.deciding.asking
+
+    @property
+    def answers(self) -> Sequence[Answer]:
+        """What was had for each of its requests."""
+        return self.deciding.answers
+
+    @property
+    def timing(self) -> Timing:
+        """When it started and ends."""
+        return self.deciding.timing
+
+    def holds(self) -> bool:
+        """Tell whether nothing this call rests on was revoked since."""
+        return self.deciding.holds()
+
+    def profiles(self) -> list[Profile]:
+        """Return the profiles it is enforced by; all that may be, until the requests are known."""
+        return self.deciding.profiles()
+
+    @property
+    def owes_release(self) -> bool:
+        """Whether obligations are due on the result."""
+        return any(duty.phase is Phase.AFTER for duty in self.deciding.duties)
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """The strongest guarantee that any of its profiles asks for."""
+        return max(profile.audit for profile in self.profiles())
+
+    def deadline_from_now(self) -> float:
+        """Return a deadline as long as the whole call's, from now."""
+        return self.deciding.deadline_from_now()
+
+
+def denial(verdict: Verdict) -> AccessDenied:
+    """Make the exception of a verdict that is not allowed, chained as its profile wants it."""
+    try:
+        verdict.raise_if_denied()
+    except AccessDenied as error:
+        return error
+    message = "an allowed verdict is no denial"
+    raise TypeError(message)

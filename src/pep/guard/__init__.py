@@ -1,0 +1,1 @@
+"""Guards: decorators and context managers, one file per kind of callable."""

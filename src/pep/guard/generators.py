@@ -1,0 +1,241 @@
+"""
+Guarded generators and asynchronous generators.
+
+A generator is decided when it is called, an asynchronous one before its first step; both compare
+generations at every step, are decided again as their profile says, and end in one record.
+Imports sites, wrappers and the plan.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from typing import Any
+
+import attrs
+
+from pep.enforcement import Enforcement, Stage, denial
+from pep.errors import ConfigurationError
+from pep.fault import Fault
+from pep.guard.calls import rebinder
+from pep.guard.site import Site
+from pep.guard.wrap import rename, wrap
+from pep.plan import Plan, unwrap
+from pep.scope import Frame, current_frame, enter_frame, leave_frame
+
+_NOT_STARTED = "can't send non-None value to a just-started generator"
+
+
+def guard_generator(site: Site) -> Any:  # noqa: ANN401  the function's own kind
+    """Guard a generator function."""
+    core = site.core
+
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401  a generator
+        bound = site.bind(args, kwargs)
+        job = core.job(site.needs, bound.arguments, current_frame(), "guard")
+        if not core.run(job, job.permit()).allowed:
+            return unwrap(core.run(job, job.denied(site.on_denied)))
+        positional, keywords = rebinder(bound, args, kwargs)(job.effective)
+        steps = rename(_stepped(Walk(site, job, job.effective), site.fn(*positional, **keywords)), site)
+        # Primed up to its first bare yield: being dropped unstarted is then seen, and recorded.
+        next(steps)
+        return steps
+
+    return wrap(site, begin)
+
+
+def guard_async_generator(site: Site) -> Any:  # noqa: ANN401  the function's own kind
+    """
+    Guard an asynchronous generator function.
+
+    Raises:
+        ConfigurationError: When the guard takes `on_denied`: there is nothing to return instead.
+    """
+    core = site.core
+    if site.on_denied is not None:
+        message = f"`{site.name}` is an asynchronous generator, which cannot return another result; drop `on_denied`"
+        raise ConfigurationError(message)
+
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401  an asynchronous generator
+        bound, frame = site.bind(args, kwargs), current_frame()
+
+        async def permitted() -> tuple[Walk, AsyncGenerator[Any, Any]]:
+            job = core.job(site.needs, bound.arguments, frame, "guard")
+            if not (await core.arun(job, job.permit())).allowed:
+                raise denial(job.verdict)
+            positional, keywords = rebinder(bound, args, kwargs)(job.effective)
+            return Walk(site, job, job.effective), site.fn(*positional, **keywords)
+
+        return rename(_astepped(permitted), site)
+
+    return wrap(site, begin)
+
+
+@attrs.define(eq=False)
+class Walk:
+    """
+    One permitted generator, step by step.
+
+    Args:
+        site: What is guarded.
+
+        job: The enforcement it runs under now.
+
+        effective: The arguments it runs with.
+    """
+
+    site: Site
+    job: Enforcement
+    effective: Mapping[str, Any]
+
+    def due(self) -> Enforcement | None:
+        """
+        Begin another enforcement where it is time to decide again.
+
+        Raises:
+            AccessDenied: Where the permit was revoked.
+        """
+        job = self.job
+        if not job.holds():
+            job.refuse(Fault.REVOKED, ran=True)
+            raise denial(job.verdict)
+        intervals = [profile.revalidate for profile in job.profiles() if profile.revalidate is not None]
+        if not intervals or job.wiring.clock.monotonic() < job.timing.started + min(intervals):
+            return None
+        return self.site.core.job(self.site.needs, job.arguments, job.frame, "revalidate", ran=True)
+
+    def renewed(self, job: Enforcement) -> None:
+        """
+        Go on under another decision.
+
+        Raises:
+            AccessDenied: When it denies, or demands other arguments than those it runs with.
+        """
+        if not job.verdict.allowed:
+            self.job.refuse(job.verdict.fault or Fault.REVOKED, ran=True)
+            raise denial(job.verdict)
+        self.job, job.stage = job, Stage.RUNNING
+        if not _same(job.effective, self.effective):
+            job.refuse(Fault.OBLIGATION, ran=True)
+            raise denial(job.verdict)
+
+    def ending(self, error: BaseException, *, started: bool) -> Plan[None]:
+        """Record how it ended; once."""
+        job = self.job
+        if job.stage is Stage.DONE:
+            return
+        if not job.verdict.allowed:
+            status = "withheld"
+        elif not started and isinstance(error, GeneratorExit):
+            status = "abandoned"
+        else:
+            status = "raised" if isinstance(error, Exception) else "cancelled"
+        yield from job.finish(status, ran=started, error=error if status == "raised" else None)
+
+
+def _stepped(walk: Walk, inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    core, started, result = walk.site.core, False, None
+    try:
+        if (yield) is not None:
+            raise TypeError(_NOT_STARTED)  # noqa: TRY301  as the generator itself would
+        started, walk.job.stage = True, Stage.RUNNING
+        step = functools.partial(inner.send, None)
+        while True:
+            again = walk.due()
+            if again is not None:
+                core.run(again, again.permit())
+                walk.renewed(again)
+            try:
+                item = framed(walk.job.inner, step)
+            except StopIteration as stop:
+                result = stop.value
+                break
+            if walk.job.owes_release:
+                item = _let_out(walk.job, core.run(walk.job, walk.job.released(item)))
+            try:
+                step = functools.partial(inner.send, (yield item))
+            except GeneratorExit:
+                raise
+            except BaseException as thrown:  # noqa: BLE001  whatever is thrown in goes on in
+                step = functools.partial(inner.throw, thrown)
+    except BaseException as error:
+        # Recorded before its own cleanup, which may raise.
+        core.run(walk.job, walk.ending(error, started=started))
+        framed(walk.job.inner, inner.close)
+        raise
+    return unwrap(core.run(walk.job, walk.job.release(result)))
+
+
+async def _astepped(
+    permitted: Callable[[], Awaitable[tuple[Walk, AsyncGenerator[Any, Any]]]],
+) -> AsyncGenerator[Any, Any]:
+    walk, inner = await permitted()
+    core, walk.job.stage = walk.site.core, Stage.RUNNING
+    try:
+        step: Callable[[], Awaitable[Any]] = functools.partial(begun, inner)
+        while True:
+            again = walk.due()
+            if again is not None:
+                await core.arun(again, again.permit())
+                walk.renewed(again)
+            try:
+                item = await aframed(walk.job.inner, step)
+            except StopAsyncIteration:
+                break
+            if walk.job.owes_release:
+                item = _let_out(walk.job, await core.arun(walk.job, walk.job.released(item)))
+            try:
+                step = functools.partial(inner.asend, (yield item))
+            except GeneratorExit:
+                raise
+            except BaseException as thrown:  # noqa: BLE001  whatever is thrown in goes on in
+                step = functools.partial(inner.athrow, thrown)
+    except BaseException as error:
+        # Recorded before anything is awaited: a second cancellation finds it done.
+        core.run_closing(walk.job, walk.ending(error, started=True))
+        await aframed(walk.job.inner, inner.aclose)
+        raise
+    unwrap(await core.arun(walk.job, walk.job.release(None)))
+
+
+def framed(frame: Frame, step: Callable[[], Any]) -> Any:  # noqa: ANN401  any item
+    """Take one step of a generator in the frame it was called in, not its consumer's."""
+    token = enter_frame(frame)
+    try:
+        return step()
+    finally:
+        leave_frame(token)
+
+
+async def aframed(frame: Frame, step: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401  any item
+    """Take one step of an asynchronous generator; see `framed`."""
+    token = enter_frame(frame)
+    try:
+        return await step()
+    finally:
+        leave_frame(token)
+
+
+def begun(inner: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """
+    Begin the first step of an asynchronous generator, unknown to the event loop.
+
+    Its guard closes it. The loop, which knows the guard, would otherwise close both side by side.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return inner.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def _let_out(job: Enforcement, released: tuple[Any, ...]) -> Any:  # noqa: ANN401  any item
+    if not released:
+        raise denial(job.verdict)
+    return released[0]
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(one[name] is other[name] or one[name] == other[name] for name in one)

@@ -1,0 +1,105 @@
+"""
+What an enforcer does beside enforcing: revoke, tell how it is, close.
+
+Plans of the enforcer's own, written once for both worlds. Imports the core and what is below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pep.audit.record import Kind, Record
+from pep.audit.tell import asked_fields
+from pep.core import Core
+from pep.drive import Performer, run
+from pep.errors import AccessDenied, AuditError
+from pep.extract import Requirement
+from pep.plan import Plan, Raised, attempt
+from pep.revoke import floor_of
+from pep.scope import Frame
+from pep.wiring import Wiring
+
+#: How long a record of the enforcer's own may take, in seconds.
+PATIENCE: Final = 5.0
+
+
+def revoked(core: Core, wiring: Wiring, subject: object, resource: object, action: object) -> Plan[None]:
+    """
+    Revoke what a subject, resource or action touches, then record it.
+
+    Raises:
+        ConfigurationError: When nothing is named, or something cannot be.
+    """
+    floor = floor_of(core.registries, subject, resource, action)
+    wiring.generations.revoke(floor)
+    yield from _recorded(wiring, Kind.INVALIDATION, {"floor": list(floor)})
+
+
+def all_revoked(wiring: Wiring) -> Plan[None]:
+    """Revoke everything, then record it."""
+    wiring.generations.revoke_all()
+    yield from _recorded(wiring, Kind.INVALIDATION, {"floor": ["all"]})
+
+
+def closed(wiring: Wiring) -> Plan[None]:
+    """
+    Record that an enforcer refuses every later call, and close its sink.
+
+    Raises:
+        AuditError: When the sink could not be closed.
+    """
+    yield from _recorded(wiring, Kind.CLOSE, {})
+    close = getattr(wiring.journal.sink, "close", None)
+    if not callable(close):
+        return
+    reply = yield from attempt(close, deadline=wiring.clock.monotonic() + PATIENCE)
+    if isinstance(reply, Raised):
+        message = f"audit sink `{type(wiring.journal.sink).__name__}` could not be closed; its last records may be lost"
+        raise AuditError(message) from reply.error
+
+
+def dropped(core: Core, need: Requirement, frame: Frame) -> None:
+    """Record a question that was never asked, because nobody awaited it."""
+    try:
+        wiring = core.wiring()
+    except AccessDenied:
+        return
+    fields = {"entry": "aenforce", "status": "abandoned", **asked_fields([need], frame)}
+    run(_written(wiring, wiring.journal.make(Kind.DECISION, fields)), Performer(wiring.clock))
+
+
+def stats(core: Core) -> dict[str, int]:
+    """Count records and cache reads since the start."""
+    wiring = core.latest
+    names = ("recorded", "unrecorded", "lost", "unobserved")
+    if wiring is None:
+        return dict.fromkeys((*names, "hits", "misses", "evictions", "cached"), 0)
+    cache = wiring.cache
+    counts = {name: wiring.journal.counts[name] for name in names}
+    return {**counts, "hits": cache.hits, "misses": cache.misses, "evictions": cache.evictions, "cached": len(cache)}
+
+
+def health(core: Core) -> Mapping[str, Any]:
+    """Tell how an enforcer is: its state, who answers, what it records with, what it does not enforce."""
+    state = core.state
+    told: dict[str, Any] = {"name": core.name, "state": state, "sites": len(core.sites)}
+    if state != "bound":
+        return told
+    wiring = core.wiring()
+    return {
+        **told,
+        "pdp": wiring.pdp_name,
+        "guarantee": wiring.journal.sink.guarantee.value,
+        "not_enforced": wiring.unenforced(),
+        "unrecorded": wiring.journal.counts["unrecorded"],
+    }
+
+
+def _recorded(wiring: Wiring, kind: Kind, fields: Mapping[str, Any]) -> Plan[None]:
+    yield from _written(wiring, wiring.journal.make(kind, fields))
+
+
+def _written(wiring: Wiring, record: Record) -> Plan[None]:
+    if (yield from wiring.journal.write(record, wiring.clock.monotonic() + PATIENCE)):
+        wiring.journal.owe()

@@ -1,0 +1,232 @@
+"""
+Plans: logic free of I/O, written once for both worlds.
+
+A plan is a generator that yields *steps*, frozen data that each describe one effect on the
+world, and returns a value. A driver performs the steps and sends a *reply* back: what user code
+returned or raised crosses as a value, never thrown raw. Imports the error tree only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from types import GeneratorType
+from typing import Any, Generic, TypeAlias, TypeVar, final
+
+import attrs
+
+from pep.errors import PDPReplyError
+
+T = TypeVar("T")
+
+
+@final
+@attrs.frozen
+class Returned(Generic[T]):
+    """What a step came to: a value, and whether the world went on meanwhile."""
+
+    value: T
+    suspended: bool = False
+
+
+@final
+@attrs.frozen
+class Raised:
+    """What a step came to: an exception, and whether the world went on meanwhile."""
+
+    error: Exception
+    suspended: bool = False
+
+
+Reply: TypeAlias = "Returned[Any] | Raised"
+
+
+@attrs.frozen(eq=False)
+class Invoke:
+    """
+    Call a user's callable; an awaitable it returns is awaited where that can be.
+
+    Args:
+        fn: The callable.
+
+        args: Its positional arguments.
+
+        deadline: When the answer is too late, on the monotonic clock, in seconds.
+
+        threaded: Whether to call it on a thread of its own, so that a deadline can cut it short.
+
+        frame: The frame it runs in; None is no subject at all.
+    """
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    deadline: float | None = None
+    threaded: bool = False
+    frame: object | None = None
+
+
+@attrs.frozen(eq=False)
+class Write:
+    """Hand one audit record to a sink, by a deadline on the monotonic clock."""
+
+    sink: Any
+    record: Any
+    deadline: float | None = None
+
+
+@attrs.frozen(eq=False)
+class Dispatch:
+    """Run the protected code, in the caller's own frame and under no deadline."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    frame: object | None = None
+
+
+@attrs.frozen(eq=False)
+class Sleep:
+    """Wait for so many seconds, but not past the deadline."""
+
+    seconds: float
+    deadline: float | None = None
+
+
+@attrs.frozen(eq=False)
+class Gather:
+    """Run plans side by side; the reply's value holds their replies in the order of the plans."""
+
+    plans: tuple[Generator[Any, Any, Any], ...]
+    deadline: float | None = None
+
+
+Step: TypeAlias = "Invoke | Write | Dispatch | Sleep | Gather"
+Plan: TypeAlias = Generator[Step, Any, T]
+#: What an extension point may answer with: a plan, an awaitable, or the plain value.
+Eventual: TypeAlias = Plan[T] | Awaitable[T] | T
+
+_STEPS = (Invoke, Write, Dispatch, Sleep, Gather)
+
+
+def attempt(
+    fn: Callable[..., Any],
+    *args: Any,  # noqa: ANN401  whatever the callable takes
+    deadline: float | None = None,
+    threaded: bool = False,
+    frame: object | None = None,
+) -> Plan[Reply]:
+    """
+    Call an extension point, which may answer with a plain value, an awaitable or a plan.
+
+    Args:
+        fn: The extension point's method.
+
+        args: Its arguments.
+
+        deadline: When its answer is too late, on the monotonic clock, in seconds; binds every step.
+
+        threaded: Whether to call it on a thread of its own.
+
+        frame: The frame it runs in; None is no subject at all.
+
+    Returns:
+        What it returned or raised.
+    """
+    reply: Reply = yield Invoke(fn, args, deadline, threaded, frame)
+    if type(reply) is Returned and type(reply.value) is GeneratorType:
+        # A user's plan may yield anything: its steps are checked, with a deadline or without.
+        return (yield from contain(bounded(reply.value, deadline)))
+    return reply
+
+
+def call(fn: Callable[..., Any], *args: Any, deadline: float | None = None, threaded: bool = False) -> Plan[Any]:  # noqa: ANN401  whatever the callable takes
+    """
+    Call an extension point from within a plan, and return what it returned.
+
+    Raises:
+        Exception: What the callable raised.
+    """
+    return unwrap((yield from attempt(fn, *args, deadline=deadline, threaded=threaded)))
+
+
+def sleep(seconds: float) -> Plan[None]:
+    """Wait for so many seconds, in either world."""
+    unwrap((yield Sleep(seconds)))
+
+
+def gather(*plans: Plan[T], deadline: float | None = None) -> Plan[tuple[Returned[T] | Raised, ...]]:
+    """
+    Run plans side by side.
+
+    Returns:
+        Their replies in the order of the arguments, however they arrived.
+    """
+    reply: Reply = yield Gather(plans, deadline)
+    replies: tuple[Returned[T] | Raised, ...] = unwrap(reply)
+    return replies
+
+
+def unwrap(reply: Reply) -> Any:  # noqa: ANN401  a reply carries whatever user code returned
+    """
+    Return a reply's value.
+
+    Raises:
+        Exception: The error, where the reply carries one.
+    """
+    if type(reply) is Raised:
+        raise reply.error
+    return reply.value
+
+
+def contain(plan: Plan[T], deadline: float | None = None) -> Plan[Returned[T] | Raised]:
+    """
+    Run a nested plan to its end, with what it raises turned into a value.
+
+    Args:
+        plan: The plan.
+
+        deadline: A bound that each of its steps inherits, on the monotonic clock, in seconds.
+    """
+    try:
+        value = yield from (plan if deadline is None else bounded(plan, deadline))
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  user code may raise anything
+        return Raised(error)
+    return Returned(value)
+
+
+def bounded(plan: Plan[T], deadline: float | None) -> Plan[T]:
+    """
+    Run a plan with every step checked, and bound by a deadline at the latest.
+
+    Args:
+        plan: The plan.
+
+        deadline: The bound, on the monotonic clock, in seconds; None is none.
+
+    Raises:
+        PDPReplyError: When the plan yields something that is no step.
+    """
+    reply: Any = None
+    try:
+        while True:
+            try:
+                step: object = plan.send(reply)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            reply = yield _sooner(_step(step), deadline)
+    finally:
+        plan.close()
+
+
+def _step(value: object) -> Step:
+    if not isinstance(value, _STEPS):
+        message = f"a plan must yield steps, not `{type(value).__name__}`; use `yield from call(...)`"
+        raise PDPReplyError(message)
+    return value
+
+
+def _sooner(step: Step, deadline: float | None) -> Step:
+    if deadline is None or isinstance(step, Dispatch) or (step.deadline is not None and step.deadline <= deadline):
+        return step
+    return attrs.evolve(step, deadline=deadline)

@@ -1,0 +1,391 @@
+"""
+Profiles: how one action is enforced. Its failure modes, modes, audit guarantee, and the fields themselves.
+
+Frozen values, checked on construction. Imports the model, the faults, the rates and the error tree only.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from enum import Enum
+from functools import total_ordering
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, TypeGuard, TypeVar, cast
+
+import attrs
+
+from pep.errors import ConfigurationError
+from pep.fault import AVAILABILITY, Fault
+from pep.model import Obligation, Subject
+from pep.rate import Rate
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from typing_extensions import Unpack
+
+T = TypeVar("T")
+
+
+@total_ordering
+class Guarantee(Enum):
+    """
+    What holds of a record before the code it permits runs; from weakest to strongest.
+
+    Source:
+        DESIGN section 12.
+    """
+
+    #: In a bounded queue, its room reserved; survives a clean exit.
+    BUFFERED = "buffered"
+    #: In the kernel, written to an append-only file; survives SIGKILL.
+    WRITTEN = "written"
+    #: On disk; survives power loss.
+    DURABLE = "durable"
+
+    def __lt__(self, other: object) -> bool:
+        if type(other) is not Guarantee:
+            return NotImplemented
+        ascending = list(Guarantee)
+        return ascending.index(self) < ascending.index(other)
+
+    def covers(self, asked: Guarantee) -> bool:
+        """Tell whether a sink that gives this is enough for a profile that asks for *asked*."""
+        return self >= asked
+
+
+@attrs.frozen
+class FailClosed:
+    """No decision, no call: the default."""
+
+
+@attrs.frozen(init=False)
+class FailOpen:
+    """
+    Let a bounded number of calls through while the decision point is down.
+
+    Args:
+        on: The faults that are excused; only those of availability can be.
+
+        limit: How many calls in all, such as ``"100/minute"``.
+
+        per_subject: How many calls of any one subject, such as ``"10/minute"``.
+
+        obligations: What must be done for each call let through, to compensate.
+
+    Raises:
+        ConfigurationError: On another fault, none, no rate, or something that is no obligation.
+
+    Source:
+        DESIGN section 6.
+    """
+
+    on: frozenset[Fault] = attrs.field(repr=lambda on: f"{{{', '.join(sorted(map(str, on)))}}}")
+    limit: Rate = attrs.field(repr=lambda rate: f"'{rate}'")
+    per_subject: Rate | None = attrs.field(repr=lambda rate: f"'{rate}'" if rate else "None")
+    obligations: tuple[Obligation, ...]
+
+    def __init__(
+        self,
+        *,
+        on: Iterable[Fault],
+        limit: str | Rate,
+        per_subject: str | Rate | None = None,
+        obligations: Iterable[Obligation] = (),
+    ) -> None:
+        share = per_subject if per_subject is None else _rate(per_subject)
+        duties = _collection(obligations, Obligation, "obligations", "`Obligation(...)` values")
+        self.__attrs_init__(_excusable(on), _rate(limit), share, tuple(duties))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@attrs.frozen(init=False)
+class FailStale:
+    """
+    Serve the last real decision while the decision point is down, if it is young enough.
+
+    Args:
+        max_age: Its greatest age, in seconds since the request it answered started.
+
+    Raises:
+        ConfigurationError: When that is no finite number greater than 0.
+
+    Source:
+        DESIGN section 6; RFC 5861 (``stale-if-error``).
+    """
+
+    max_age: float
+
+    def __init__(self, max_age: float) -> None:
+        self.__attrs_init__(_seconds(max_age, "max_age"))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@attrs.frozen
+class Enforce:
+    """What was decided holds: the default."""
+
+
+@attrs.frozen(kw_only=True)
+class Shadow:
+    """
+    Decide and record what would have happened, and run the code all the same, for a while.
+
+    Args:
+        until: When enforcing starts; a datetime with a time zone.
+
+        reason: Why it does not enforce yet; for the record and reports.
+
+    Raises:
+        ConfigurationError: On a datetime without a time zone, or no reason.
+    """
+
+    until: datetime = attrs.field(validator=lambda _mode, _field, value: _check_until(value))
+    reason: str = attrs.field(validator=lambda _mode, _field, value: _check_reason(value))
+
+    def active(self, now: datetime) -> bool:
+        """Tell whether it still shadows at *now*, a datetime with a time zone; from `until` on it enforces."""
+        return now < self.until
+
+
+@attrs.frozen
+class Canary:
+    """
+    Enforce for a fraction of the subjects, shadow for the rest, for a while.
+
+    Args:
+        fraction: Which share of the subjects is enforced; a float between 0 and 1, both excluded.
+
+        until: When enforcing starts for everybody; a datetime with a time zone.
+
+        reason: Why it does not enforce for everybody yet; for the record and reports.
+
+    Raises:
+        ConfigurationError: On another fraction, a datetime without a time zone, or no reason.
+    """
+
+    fraction: float = attrs.field(validator=lambda _mode, _field, value: _check_fraction(value))
+    until: datetime = attrs.field(kw_only=True, validator=lambda _mode, _field, value: _check_until(value))
+    reason: str = attrs.field(kw_only=True, validator=lambda _mode, _field, value: _check_reason(value))
+
+    def active(self, now: datetime) -> bool:
+        """Tell whether it still shadows some at *now*, a datetime with a time zone; from `until` on it enforces."""
+        return now < self.until
+
+    def enforced(self, subject: Subject | None, secret: bytes) -> bool:
+        """
+        Tell whether a subject is among those enforced: the same answer every time, whatever its properties.
+
+        Who is enforced at one fraction is enforced at every greater one.
+
+        Args:
+            subject: Who acts; None, nobody, is always enforced.
+
+            secret: The deployment's, so that nobody can choose an id that is not enforced.
+        """
+        if subject is None:
+            return True
+        from hmac import digest  # noqa: PLC0415  loads OpenSSL, for canaries only
+
+        kind = subject.type.encode()
+        message = b"pep.canary/1\0%d\0%b%b" % (len(kind), kind, subject.id.encode())
+        bucket = int.from_bytes(digest(secret, message, "sha256")[:8], "big")
+        return bucket < self.fraction * 2**64
+
+
+_COLLECTIONS: Final = frozenset({set, frozenset, list, tuple})
+
+FailureMode: TypeAlias = FailClosed | FailOpen | FailStale
+Mode: TypeAlias = Enforce | Shadow | Canary
+
+# Field → the classes its value may have, and how to write one.
+_CHOICES: Final = MappingProxyType(
+    {
+        "on_failure": ((FailClosed, FailOpen, FailStale), "`FailClosed()`, `FailOpen(...)` or `FailStale(...)`"),
+        "mode": ((Enforce, Shadow, Canary), "`Enforce()`, `Shadow(...)` or `Canary(...)`; there is no off switch"),
+        "audit": ((Guarantee,), ", ".join(f"`{guarantee}`" for guarantee in Guarantee)),
+    }
+)
+
+
+class ProfileFields(TypedDict, total=False):
+    """The keywords of `Profile`, for type checkers."""
+
+    on_failure: FailureMode
+    mode: Mode
+    deadline: float
+    permit_ttl: float | None
+    deny_ttl: float | None
+    audit: Guarantee
+    hidden: bool
+    revalidate: float | None
+    pin_arguments: bool
+
+
+#: The names of a profile's fields, in order.
+FIELDS: Final = tuple(ProfileFields.__annotations__)
+
+
+@attrs.frozen(init=False, repr=False, kw_only=True)
+class Profile:
+    """
+    How one action is enforced. What is not given is inherited from the next wider pattern.
+
+    Args:
+        on_failure: What happens when no decision is had; `FailClosed()` unless given.
+
+        mode: Whether decisions hold; `Enforce()` unless given.
+
+        deadline: The total time for a decision, in seconds: queueing, retries, decision point,
+            providers and audit together; 1.0 unless given.
+
+        permit_ttl: How long a permit may be reused, in seconds; 0 never, None leaves it to the decision point.
+
+        deny_ttl: The same for a denial.
+
+        audit: The least guarantee a record must have; `Guarantee.BUFFERED` unless given.
+
+        hidden: Whether a denial looks as if the resource did not exist; False unless given.
+
+        revalidate: After how many seconds a call that is still running is decided again; None, never.
+
+        pin_arguments: Whether all arguments are compared again before the code runs; False unless given.
+
+    Raises:
+        ConfigurationError: On an unknown keyword, or a value of the wrong type or out of range.
+
+    Source:
+        DESIGN section 7.
+    """
+
+    on_failure: FailureMode = FailClosed()
+    mode: Mode = Enforce()
+    deadline: float = 1.0
+    permit_ttl: float | None = None
+    deny_ttl: float | None = None
+    audit: Guarantee = Guarantee.BUFFERED
+    hidden: bool = False
+    revalidate: float | None = None
+    pin_arguments: bool = False
+    #: Names of the fields that were given; the others are inherited. One given its default counts.
+    given: frozenset[str]
+
+    def __init__(self, **fields: Unpack[ProfileFields]) -> None:
+        checked = {name: _checked(name, value) for name, value in fields.items()}
+        self.__attrs_init__(**checked, given=frozenset(checked))  # pyright: ignore[reportAttributeAccessIssue]
+
+    def over(self, wider: Profile) -> Profile:
+        """Return a profile with what this one gives, and for the rest what *wider* gives."""
+        merged: ProfileFields = {**wider.fields(), **self.fields()}
+        return Profile(**merged)
+
+    def fields(self) -> ProfileFields:
+        """Return what was given: name → value, in the order of the fields."""
+        return cast("ProfileFields", {name: getattr(self, name) for name in FIELDS if name in self.given})
+
+    def __repr__(self) -> str:
+        return f"Profile({', '.join(f'{name}={_shown(value)}' for name, value in self.fields().items())})"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown word: the known one it resembles, or else all of them."""
+    from difflib import get_close_matches  # noqa: PLC0415  for mistakes only
+
+    names = list(known)
+    close = get_close_matches(word.lower(), names, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(f'`{name}`' for name in names)}"
+
+
+def _shown(value: object) -> str:
+    return str(value) if isinstance(value, Enum) else repr(value)
+
+
+def _checked(name: str, value: object) -> Any:  # noqa: ANN401  each field has its own type
+    """Check one field of a profile, by its name."""
+    match name:
+        case "on_failure" | "mode" | "audit":
+            return _one_of(value, name, *_CHOICES[name])
+        case "deadline":
+            return _seconds(value, name)
+        case "revalidate":
+            return None if value is None else _seconds(value, name)
+        case "permit_ttl" | "deny_ttl":
+            return None if value is None else _seconds(value, name, zero=True)
+        case "hidden" | "pin_arguments":
+            return _flag(value, name)
+        case _:
+            message = f"unknown profile field `{name}`; {nearest(name, FIELDS)}"
+            raise ConfigurationError(message)
+
+
+def _seconds(value: object, name: str, *, zero: bool = False) -> float:
+    if not _is_finite(value) or value < 0 or (value == 0 and not zero):
+        least = "0 or more" if zero else "greater than 0"
+        message = f"`{name}` is {_described(value)}; give a finite number of seconds, {least}"
+        raise ConfigurationError(message)
+    return float(value)
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    return (type(value) is int or type(value) is float) and abs(value) <= sys.float_info.max
+
+
+def _described(value: object) -> str:
+    """Show a number, and only the type of anything else: values may be secret, or endless."""
+    number = type(value) is float or _is_finite(value)
+    return f"`{value!r}`" if number else f"a `{type(value).__name__}`"
+
+
+def _flag(value: object, name: str) -> bool:
+    if type(value) is not bool:
+        message = f"`{name}` is a `{type(value).__name__}`; give `True` or `False`"
+        raise ConfigurationError(message)
+    return value
+
+
+def _one_of(value: Any, name: str, kinds: tuple[type, ...], mend: str) -> Any:  # noqa: ANN401  one of *kinds*
+    if type(value) not in kinds:
+        message = f"`{name}` is a `{type(value).__name__}`; give {mend}"
+        raise ConfigurationError(message)
+    return value
+
+
+def _rate(value: str | Rate) -> Rate:
+    return value if type(value) is Rate else Rate.parse(value)  # type: ignore[arg-type]
+
+
+def _collection(value: object, kind: type[T], name: str, mend: str) -> Collection[T]:
+    if type(value) not in _COLLECTIONS or any(type(item) is not kind for item in cast("Collection[Any]", value)):
+        message = f"`{name}` takes a collection of `{kind.__name__}` values; give {mend}"
+        raise ConfigurationError(message)
+    return cast("Collection[T]", value)
+
+
+def _excusable(value: object) -> frozenset[Fault]:
+    names = ", ".join(sorted(map(str, AVAILABILITY)))
+    faults = frozenset(_collection(value, Fault, "on", f"some of {{{names}}}"))
+    if not faults:
+        message = f"`on` names no fault; give some of {{{names}}}, or use `FailClosed()`"
+        raise ConfigurationError(message)
+    if faults - AVAILABILITY:
+        never = ", ".join(f"`{fault}`" for fault in sorted(faults - AVAILABILITY, key=str))
+        message = f"{never} can never be excused; give some of {{{names}}}"
+        raise ConfigurationError(message)
+    return faults
+
+
+def _check_until(value: object) -> None:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        message = "`until` must be a datetime with a time zone; give one, such as `tzinfo=timezone.utc`, or `Z` in TOML"
+        raise ConfigurationError(message)
+
+
+def _check_reason(value: object) -> None:
+    if type(value) is not str or not value.strip():
+        message = "`reason` must say why this is not enforced yet; give a `str` that is not blank"
+        raise ConfigurationError(message)
+
+
+def _check_fraction(value: object) -> None:
+    if type(value) is not float or not 0 < value < 1:
+        message = f"`fraction` is {_described(value)}; give a float between 0 and 1, or use `Shadow` or `Enforce`"
+        raise ConfigurationError(message)

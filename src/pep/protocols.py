@@ -1,0 +1,264 @@
+"""
+Extension points: what users may bring, each a protocol of one or two methods.
+
+Wherever a method returns a `Plan`, a plain value or an awaitable is accepted too. Imports the
+model, plans and verdicts only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from enum import Flag, IntEnum, auto
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
+
+import attrs
+
+from pep.errors import ExtractionError, ObligationError
+from pep.frozen import EMPTY, FrozenDict, freeze_mapping
+from pep.model import AccessRequest, Action, Decision, Obligation, Resource, Subject
+from pep.verdict import Outcome
+
+if TYPE_CHECKING:
+    from pep.audit.record import Record
+    from pep.plan import Eventual
+    from pep.policy.partial import RowFilter
+    from pep.profile import Guarantee
+
+
+class Clock(Protocol):
+    """Three readings of time, each for its own purpose."""
+
+    def monotonic(self) -> float:
+        """Return seconds that only run while the machine does; for deadlines."""
+        ...
+
+    def boottime(self) -> float:
+        """Return seconds that include suspend where the platform has such a clock; for expiry."""
+        ...
+
+    def wall(self) -> float:
+        """Return seconds since 1970 in UTC; for records."""
+        ...
+
+
+@runtime_checkable
+class PDP(Protocol):
+    """
+    Who answers.
+
+    It may also have ``name`` (a ``str``, its identity in records and cache keys), ``pure`` (a
+    ``bool``: its answer depends on the request and the policy revision alone) and ``revision``.
+    """
+
+    def decide(self, request: AccessRequest, /) -> Eventual[Decision] | Eventual[bool]:
+        """Answer one access request with a `Decision`, or exactly ``True`` or ``False``."""
+        ...
+
+
+@runtime_checkable
+class BatchPDP(PDP, Protocol):
+    """A decision point that answers many requests at once."""
+
+    def decide_many(self, requests: Sequence[AccessRequest], /) -> Eventual[Sequence[Decision]]:
+        """Answer every request, in order, from one revision."""
+        ...
+
+
+@runtime_checkable
+class RowFilterPDP(PDP, Protocol):
+    """A decision point that tells which resources of a type may be acted upon, before any is loaded."""
+
+    def row_filter(
+        self, subject: Subject, action: Action | str, resource_type: str, *, context: Mapping[str, Any]
+    ) -> Eventual[RowFilter]:
+        """Answer with `AllowAll`, `DenyAll` or a `Conditional`."""
+        ...
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where audit records go."""
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """The strongest guarantee it gives."""
+        ...
+
+    def record(self, record: Record, /) -> Eventual[None]:
+        """Take one record; return once its guarantee holds, or raise."""
+        ...
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """What turns audit records into telemetry; best-effort, never fails a call."""
+
+    def observe(self, record: Record, /) -> None:
+        """See one record after it was handed to the sink."""
+        ...
+
+
+@runtime_checkable
+class AttributeProvider(Protocol):
+    """
+    What adds attributes that a call does not carry (a policy information point).
+
+    It may also have ``ttl``: for how many seconds an answer may be reused.
+
+    Source:
+        NIST SP 800-162 §2; XACML 3.0 (PIP).
+    """
+
+    @property
+    def provides(self) -> Collection[str]:
+        """
+        Names such as ``"subject.roles"``, ``"resource.owner"``, ``"context.risk"``.
+
+        Values of these names that came with the call are removed first.
+        """
+        ...
+
+    @property
+    def types(self) -> Collection[str] | None:
+        """The subject or resource types it is asked for; None is all of them."""
+        ...
+
+    def provide(self, request: AccessRequest, /) -> Eventual[Mapping[str, Any]]:
+        """Return name → value for some or all of the names it provides."""
+        ...
+
+
+class Phase(Flag):
+    """When an obligation is discharged."""
+
+    BEFORE = auto()
+    AFTER = auto()
+    ON_DENIAL = auto()
+
+
+class Rank(IntEnum):
+    """In which order obligations of one phase are discharged."""
+
+    VERIFY = 0
+    MODIFY = 1
+    COUNT = 2
+    CONFIRM = 3
+    FILTER = 4
+    REDACT = 5
+    NOTIFY = 6
+
+
+@attrs.frozen
+class Call:
+    """
+    A call as obligations see it.
+
+    Args:
+        request: The access request that was decided.
+
+        arguments: The bound, effective arguments, name → value.
+
+        result: What the protected code returned, in the *after* phase.
+
+        phase: When this is.
+    """
+
+    request: AccessRequest
+    arguments: Mapping[str, Any] = EMPTY
+    result: Any = None
+    phase: Phase = Phase.BEFORE
+
+    def with_arguments(self, **changes: Any) -> Call:  # noqa: ANN401  whatever the code takes
+        """Return the call with some arguments replaced."""
+        return attrs.evolve(self, arguments={**self.arguments, **changes})
+
+    def with_result(self, result: Any) -> Call:  # noqa: ANN401  whatever the code returned
+        """Return the call with another result."""
+        return attrs.evolve(self, result=result)
+
+
+#: The outcomes a refusal may have.
+REFUSALS: Final = (Outcome.STEP_UP_REQUIRED, Outcome.RATE_LIMITED, Outcome.CONFIRMATION_REQUIRED)
+
+
+@attrs.frozen(init=False)
+class Refusal:
+    """
+    A permit whose condition is not met yet: the code does not run.
+
+    Args:
+        outcome: ``STEP_UP_REQUIRED``, ``RATE_LIMITED`` or ``CONFIRMATION_REQUIRED``.
+
+        demands: What the caller must bring: ``acr_values``, a list; ``max_age`` and ``retry_after``,
+            in seconds; ``approval``, an id.
+
+    Raises:
+        ObligationError: On another outcome, or a demand of the wrong type.
+    """
+
+    outcome: Outcome
+    demands: FrozenDict
+
+    def __init__(self, outcome: Outcome, demands: Mapping[str, Any] = EMPTY) -> None:
+        if outcome not in REFUSALS:
+            message = f"a refusal's outcome is one of {', '.join(f'`{known.name}`' for known in REFUSALS)}"
+            raise ObligationError(message)
+        try:
+            frozen = freeze_mapping(demands, what="a refusal's demands")
+        except ExtractionError as error:
+            raise ObligationError(str(error)) from None
+        for name, check in _DEMANDS.items():
+            if name in frozen and not check(frozen[name]):
+                message = (
+                    f"demand `{name}` is of the wrong type; `acr_values` is a list, times are seconds from zero on"
+                )
+                raise ObligationError(message)
+        self.__attrs_init__(outcome, frozen)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@runtime_checkable
+class ObligationHandler(Protocol):
+    """
+    What discharges obligations.
+
+    It may also have ``rank``, a `Rank`; without one it is ``MODIFY`` before the code and
+    ``REDACT`` after it.
+    """
+
+    @property
+    def types(self) -> Collection[str]:
+        """The obligation types it understands."""
+        ...
+
+    @property
+    def phase(self) -> Phase:
+        """When it acts; phases may be combined."""
+        ...
+
+    def discharge(self, obligation: Obligation, call: Call, /) -> Eventual[Call] | Eventual[Refusal]:
+        """Discharge one obligation and return the call, changed or not, or a `Refusal`; else raise."""
+        ...
+
+
+#: Turns those of a call's arguments that it names into one resource, or several that are decided together.
+Extractor: TypeAlias = "Callable[..., Resource | Subject | Mapping[str, Any] | Iterable[Resource]]"
+
+
+def _are_texts(value: object) -> bool:
+    return type(value) is tuple and all(type(text) is str for text in value)
+
+
+def _are_seconds(value: object) -> bool:
+    return (type(value) is int or type(value) is float) and value >= 0
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str
+
+
+_DEMANDS: Final[Mapping[str, Callable[[object], bool]]] = {
+    "acr_values": _are_texts,
+    "max_age": _are_seconds,
+    "retry_after": _are_seconds,
+    "approval": _is_text,
+}

@@ -1,0 +1,253 @@
+"""
+Who acts: the scope `acting_as` binds, and the frame that carries it.
+
+A scope ends with its block in every copied context, so that a thread or task that outlives the
+block acts for nobody. Imports the model only.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import FrameType, TracebackType
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from pep.errors import ConfigurationError, ExtractionError
+from pep.frozen import EMPTY, FrozenDict, exact_text, freeze_mapping
+from pep.model import Subject
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: How deep guarded calls may nest before the next one is refused.
+MAX_NESTING: Final = 8
+
+_CONTEXTLIB: Final = "contextlib"
+# Those who enter a generator only to run a test around it.
+_TESTERS: Final = frozenset({"_pytest", "pytest_asyncio", "anyio"})
+
+
+@attrs.define(eq=False)
+class Scope:
+    """Who acts, on whose behalf, where; open until its block is left."""
+
+    subject: object
+    actors: tuple[object, ...] = ()
+    tenant: str | None = None
+    context: FrozenDict = EMPTY
+    is_open: bool = True
+
+
+@attrs.frozen(eq=False)
+class Frame:
+    """A scope, and how many guarded calls surround the code that runs in it."""
+
+    scope: Scope | None = None
+    depth: int = 0
+
+
+#: The frame of code that acts for nobody, outside every guarded call.
+NOBODY: Final = Frame()
+
+_FRAME: Final[contextvars.ContextVar[Frame]] = contextvars.ContextVar("pep.frame", default=NOBODY)
+
+
+def current_frame() -> Frame:
+    """Return the frame this code runs in."""
+    return _FRAME.get()
+
+
+def enter_frame(frame: Frame) -> contextvars.Token[Frame]:
+    """Bind a frame; the token goes to `leave_frame`."""
+    return _FRAME.set(frame)
+
+
+def leave_frame(token: contextvars.Token[Frame]) -> None:
+    """Bind the frame there was before; in another context, nobody in place of a scope that has ended."""
+    try:
+        _FRAME.reset(token)
+    except ValueError:
+        # Who acts there with an open scope is somebody else.
+        scope = _FRAME.get().scope
+        if scope is not None and not scope.is_open:
+            _FRAME.set(NOBODY)
+
+
+def current_scope() -> Scope | None:
+    """Return the open scope this code runs in, if there is one."""
+    scope = _FRAME.get().scope
+    return scope if scope is not None and scope.is_open else None
+
+
+def current_subject() -> Subject | None:
+    """Return who acts here, or None where nobody does; an object that is registered later counts as nobody."""
+    scope = current_scope()
+    return scope.subject if scope is not None and type(scope.subject) is Subject else None
+
+
+class within:  # noqa: N801  reads as a preposition: `with within(frame)`
+    """
+    Run a ``with`` block in a frame; never around a ``yield``.
+
+    Args:
+        frame: The frame.
+    """
+
+    __slots__ = ("_frame", "_token")
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def __enter__(self) -> None:
+        self._token = _FRAME.set(self._frame)
+
+    def __exit__(self, *_exception: object) -> None:
+        leave_frame(self._token)
+
+
+class acting_as:  # noqa: N801  reads as a verb: `with acting_as(subject)`
+    """
+    Bind who acts for the length of a ``with`` block.
+
+    Leaving the block ends the scope in every context it was copied to: threads, and tasks that
+    were started in it, act for nobody afterwards. Never a decorator.
+
+    Args:
+        subject: Who acts: a `Subject`, or an object registered with the enforcer.
+
+        via: Those acting for the subject, outermost first; each is asked too, and all must permit.
+
+        tenant: Whose world it is.
+
+        context: Circumstance → JSON-like value, for every request made in the block.
+
+    Raises:
+        ExtractionError: When a value cannot be part of a request.
+
+        ConfigurationError: When entered in a generator, from where it would leak to whoever
+            iterates; a ``contextlib.contextmanager`` and a fixture are fine.
+    """
+
+    __slots__ = ("_scope", "_token")
+
+    def __init__(
+        self,
+        subject: object,
+        *,
+        via: Iterable[object] = (),
+        tenant: str | None = None,
+        context: Mapping[str, Any] = EMPTY,
+    ) -> None:
+        if subject is None:
+            message = "`acting_as` needs a subject; `pep.ANONYMOUS` is explicit"
+            raise ExtractionError(message)
+        if isinstance(via, (str, Subject)) or not isinstance(via, Iterable):
+            message = "`via` takes a list of actors, outermost first"
+            raise ExtractionError(message)
+        world = tenant if tenant is None else exact_text(tenant, what="the tenant")
+        self._scope = Scope(subject, tuple(via), world, freeze_mapping(context, what="the context"))
+        self._token: contextvars.Token[Frame] | None = None
+
+    def __enter__(self) -> None:
+        if self._token is not None or not self._scope.is_open:
+            message = "this `acting_as` was entered already; make a new one for each block"
+            raise ConfigurationError(message)
+        _refuse_generators(sys._getframe(1))  # noqa: SLF001  the frame that entered the block
+        self._token = _FRAME.set(Frame(self._scope, _FRAME.get().depth))
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._scope.is_open = False
+        if self._token is not None:
+            leave_frame(self._token)
+
+
+def carry(fn: F) -> F:
+    """
+    Bind who acts now to a function that runs elsewhere, such as in an executor.
+
+    Each call opens a scope of its own, which ends with the call.
+
+    Args:
+        fn: A function or coroutine function.
+
+    Returns:
+        A function that calls it for the subject `carry` was called for; for nobody where nobody acted.
+
+    Raises:
+        ConfigurationError: When *fn* is a generator function.
+    """
+    called = getattr(type(fn), "__call__", None)  # noqa: B004  the method itself, for what it is
+    if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in (fn, called)):
+        message = "`carry` takes a function or coroutine function; a generator would leak its subject"
+        raise ConfigurationError(message)
+    scope = current_scope()
+
+    # What a guard left on the function is not carried along: the new one is not guarded itself.
+    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(called):
+
+        @functools.wraps(fn, updated=())
+        async def carried_async(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  any function
+            with _Carried(scope):
+                return await fn(*args, **kwargs)
+
+        return carried_async  # type: ignore[return-value]
+
+    @functools.wraps(fn, updated=())
+    def carried(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  any function
+        with _Carried(scope):
+            return fn(*args, **kwargs)
+
+    return carried  # type: ignore[return-value]
+
+
+class _Carried:
+    """A scope of its own for one carried call."""
+
+    __slots__ = ("_scope", "_token")
+
+    def __init__(self, scope: Scope | None) -> None:
+        self._scope = None if scope is None else attrs.evolve(scope, is_open=True)
+
+    def __enter__(self) -> None:
+        self._token = _FRAME.set(Frame(self._scope, _FRAME.get().depth))
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._scope is not None:
+            self._scope.is_open = False
+        leave_frame(self._token)
+
+
+def _refuse_generators(frame: FrameType | None) -> None:
+    # Whoever enters by way of an exit stack or a context manager of his own enters it himself.
+    while (entering := _outside_contextlib(frame)) is not None:
+        if not entering.f_code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+            return
+        frame = entering.f_back
+        driver = _package(frame)
+        if driver in _TESTERS:
+            return
+        if driver != _CONTEXTLIB:
+            message = (
+                f"`acting_as` in the generator `{entering.f_code.co_name}` would leak its subject to whoever iterates "
+                "it; enter it around the loop, or make the generator a `contextlib.contextmanager`"
+            )
+            raise ConfigurationError(message)
+
+
+def _outside_contextlib(frame: FrameType | None) -> FrameType | None:
+    while frame is not None and _package(frame) == _CONTEXTLIB:
+        frame = frame.f_back
+    return frame
+
+
+def _package(frame: FrameType | None) -> str:
+    return "" if frame is None else str(frame.f_globals.get("__name__", "")).partition(".")[0]

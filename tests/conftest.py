@@ -1,0 +1,24 @@
+"""What every test may use: the published conformance vectors, and a patient Hypothesis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+#: The repository.
+ROOT = Path(__file__).resolve().parent.parent
+
+# How fast an example runs tells about the machine, not about the library.
+settings.register_profile("pep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pep")
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """Where the published conformance vectors lie; skips where there are none."""
+    folder = ROOT.parent / "shared" / "vectors"
+    if not folder.is_dir():
+        pytest.skip("the conformance vectors are not beside the repository, in ../shared/vectors")
+    return folder

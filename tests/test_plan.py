@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pep.errors import PDPReplyError
+from pep.plan import (
+    Dispatch,
+    Gather,
+    Invoke,
+    Plan,
+    Raised,
+    Returned,
+    Sleep,
+    Write,
+    attempt,
+    bounded,
+    call,
+    contain,
+    gather,
+    sleep,
+    unwrap,
+)
+
+ERROR = ValueError("told")
+
+
+def drive(plan: Generator[Any, Any, Any], *replies: Any) -> tuple[list[Any], Any]:
+    """Send a plan its replies; return its steps, and what it returned."""
+    steps, queue = [], [None, *replies]
+    while True:
+        try:
+            steps.append(plan.send(queue.pop(0)))
+        except StopIteration as stop:
+            assert queue == []
+            return steps, stop.value
+
+
+def nap(*seconds: float, value: Any = "rested") -> Plan[Any]:
+    for some in seconds:
+        yield from sleep(some)
+    return value
+
+
+def test_an_attempt_is_one_step() -> None:
+    """Calling an extension point is one step that says what, with what, until when, where and as whom."""
+    steps, value = drive(attempt(print, 1, 2, deadline=3.0, threaded=True, frame="f"), Returned(4))
+    assert [attrs.astuple(step) for step in steps] == [(print, (1, 2), 3.0, True, "f")]
+    assert value == Returned(4)
+
+
+def test_an_attempt_takes_plans() -> None:
+    """Where an extension point returns a plan, its steps run too, bound by the same deadline."""
+    steps, value = drive(attempt(print, deadline=3.0), Returned(nap(1, 2)), Returned(None), Returned(None))
+    assert [(type(step), step.deadline) for step in steps] == [(Invoke, 3.0), (Sleep, 3.0), (Sleep, 3.0)]
+    assert value == Returned("rested")
+
+
+@pytest.mark.parametrize("deadline", [None, 3.0])
+def test_what_is_no_step_is_an_error_of_the_plan(deadline: float | None) -> None:
+    """A generator that yields anything else is no plan, and is told so, with a deadline or without."""
+
+    def wrong() -> Generator[Any, Any, None]:
+        yield "resource"
+
+    _, value = drive(attempt(print, deadline=deadline), Returned(wrong()))
+    assert isinstance(value, Raised)
+    assert isinstance(value.error, PDPReplyError)
+    assert "a plan must yield steps, not `str`; use `yield from call(...)`" in str(value.error)
+
+
+def test_what_was_raised_crosses_as_a_value() -> None:
+    """An attempt returns an error, a call raises it."""
+    assert drive(attempt(print), Raised(ERROR))[1] == Raised(ERROR)
+    with pytest.raises(ValueError, match="told"):
+        drive(call(print), Raised(ERROR))
+    steps, value = drive(call(print, 1, deadline=2.0, threaded=True), Returned(3))
+    assert [attrs.astuple(step) for step in steps] == [(print, (1,), 2.0, True, None)]
+    assert value == 3
+
+
+def test_side_by_side_is_one_step() -> None:
+    """Plans side by side are one step, and their replies come in the order of the plans."""
+    plans = (nap(1), nap(2))
+    steps, value = drive(gather(*plans, deadline=5.0), Returned((Returned(1), Raised(ERROR))))
+    assert [attrs.astuple(step, recurse=False) for step in steps] == [(plans, 5.0)]
+    assert value == (Returned(1), Raised(ERROR))
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), StopIteration("x"), RecursionError()])
+def test_containing_turns_errors_into_values(error: Exception) -> None:
+    """Whatever a plan raises comes back as a value; a `StopIteration` of a user's ends no plan."""
+
+    def failing() -> Plan[None]:
+        yield from sleep(0)
+        raise error
+
+    for plan in (contain(failing()), contain(failing(), 1.0)):
+        _, value = drive(plan, Returned(None))
+        assert isinstance(value, Raised)
+        assert error in (value.error, value.error.__cause__)
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_containing_lets_the_rest_through(error: type[BaseException]) -> None:
+    """Running out of memory and being told to stop are nobody's answer."""
+
+    def failing() -> Plan[None]:
+        yield from sleep(0)
+        raise error
+
+    with pytest.raises(error):
+        drive(contain(failing()), Returned(None))
+
+
+STEPS: list[Callable[[float | None], Any]] = [
+    lambda deadline: Invoke(print, (), deadline),
+    lambda deadline: Write(None, None, deadline),
+    lambda deadline: Sleep(1.0, deadline),
+    lambda deadline: Gather((), deadline),
+]
+
+
+@given(st.sampled_from(STEPS), st.none() | st.floats(0, 10), st.none() | st.floats(0, 10))
+def test_a_bound_is_never_later(make: Any, own: float | None, bound: float | None) -> None:
+    """A bound plan's steps end at the sooner of two deadlines; nothing else about them changes."""
+
+    def plan() -> Plan[Any]:
+        return (yield make(own))
+
+    steps, value = drive(bounded(plan(), bound), "reply")
+    assert steps[0].deadline == min((one for one in (own, bound) if one is not None), default=None)
+    assert attrs.asdict(steps[0], recurse=False) | {"deadline": own} == attrs.asdict(make(own), recurse=False)
+    assert value == "reply"
+
+
+def test_protected_code_is_under_no_deadline() -> None:
+    """A bound does not reach what is protected."""
+    step = Dispatch(print, (), {})
+
+    def plan() -> Plan[Any]:
+        return (yield step)
+
+    assert drive(bounded(plan(), 1.0), 2) == ([step], 2)
+
+
+@pytest.mark.parametrize("wrap", [lambda plan: bounded(plan, 1.0), lambda plan: bounded(plan, None), contain])
+def test_closing_closes_what_is_inside(wrap: Any) -> None:
+    """A plan that is closed half-way closes the plans it runs."""
+    seen: list[str] = []
+
+    def plan() -> Plan[None]:
+        try:
+            yield from sleep(1)
+        finally:
+            seen.append("closed")
+
+    outer = wrap(plan())
+    next(outer)
+    outer.close()
+    assert seen == ["closed"]
+
+
+def test_unwrapping_gives_the_value_or_raises() -> None:
+    """A reply is unwrapped into what it carries."""
+    assert unwrap(Returned(1)) == 1
+    with pytest.raises(ValueError, match="told"):
+        unwrap(Raised(ERROR))
+
+
+def test_sleeping_raises_what_went_wrong() -> None:
+    """Sleep that was cut short is an error of whoever slept."""
+    with pytest.raises(ValueError, match="told"):
+        drive(sleep(1), Raised(ERROR))
