@@ -33,7 +33,7 @@ from pep.profile import (
     Shadow,
 )
 from pep.profiles import Profiles
-from pep.scope import acting_as, carry, current_subject
+from pep.scope import acting_as, approval, carry, current_subject
 from pep.verdict import Grant, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ __all__ = [
     "Subject",
     "Verdict",
     "acting_as",
+    "approval",
     "carry",
     "coverage",
     "current_subject",

@@ -7,22 +7,26 @@ Imports the core, the enforcement plan and what is below them.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pep.bulk import check_all, keep_permitted
 from pep.core import Core
 from pep.enforcement import Enforcement
-from pep.errors import AccessDenied, ConfigurationError
+from pep.errors import AccessDenied, ConfigurationError, ExtractionError
 from pep.extract import Requirement
 from pep.guard.awaiting import Asked
 from pep.guard.enforcing import Enforcing
 from pep.lifecycle import dropped
-from pep.model import AccessRequest
+from pep.model import AccessRequest, Resource
 from pep.plain import APPLICATION, Prepared, need
 from pep.plan import unwrap
 from pep.protocols import Phase
+from pep.rows import row_filter
 from pep.scope import Frame, current_frame
 from pep.verdict import Grant, Verdict
+
+if TYPE_CHECKING:
+    from pep.policy.partial import RowFilter
 
 T = TypeVar("T")
 Context = Mapping[str, Any]
@@ -224,6 +228,57 @@ class Asking:
             return found
 
         return kept()
+
+    def row_filter(
+        self, action: object, resource_type: str, *, subject: object = None, context: Context | None = None
+    ) -> RowFilter:
+        """
+        Say which resources of a type may be acted upon, before any is loaded; recorded before it is released.
+
+        Args:
+            action: What is done to each.
+
+            resource_type: The type of the resources.
+
+            subject: As for `check`.
+
+            context: As for `check`.
+
+        Returns:
+            `AllowAll`, `DenyAll` or a `Conditional`: three types, so that nothing can mean everything.
+
+        Raises:
+            DecisionUnavailable: When no answer was had.
+
+            ConfigurationError: When the decision point cannot filter rows.
+        """
+        job = self._rows(action, resource_type, subject, context, current_frame())
+        found: RowFilter = unwrap(self._core.run(job, row_filter(job)))
+        return found
+
+    def arow_filter(
+        self, action: object, resource_type: str, *, subject: object = None, context: Context | None = None
+    ) -> Coroutine[Any, Any, RowFilter]:
+        """Say which resources of a type may be acted upon; see `row_filter`. Who acts is captured at the call."""
+        frame = current_frame()
+
+        async def found() -> RowFilter:
+            job = self._rows(action, resource_type, subject, context, frame)
+            rows: RowFilter = unwrap(await self._core.arun(job, row_filter(job)))
+            return rows
+
+        return found()
+
+    def _rows(
+        self, action: object, resource_type: str, subject: object, context: Context | None, frame: Frame
+    ) -> Enforcement:
+        resource: Resource | ExtractionError
+        try:
+            resource = Resource.new(resource_type)
+        except ExtractionError as error:
+            resource = error
+        what = self._need(action, resource, subject, context)
+        return self._core.job([what], {}, frame, "row_filter", modifiable=False, openable=False)
 
     def _need(self, action: object, resource: object, subject: object, context: Context | None) -> Requirement:
         return need(self._core.name, action, resource, subject=subject, context=context)

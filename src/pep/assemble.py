@@ -65,7 +65,6 @@ def assemble(pdp: object, audit: object, name: str, registries: Registries, **pa
     wiring = Wiring(
         pdp=decider,
         pdp_name=pdp_name(decider),
-        pure=getattr(decider, "pure", False) is True,
         profiles=settled,
         providers=Providers(_several(parts.get("attributes", ()), "attributes"), clock=time),
         handlers=Handlers(_several(parts.get("obligations", ()), "obligations")),

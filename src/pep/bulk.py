@@ -131,7 +131,7 @@ class _Batch:
     def _fields(self) -> dict[str, Any]:
         first, broken, kept = self._first, self._broken, self._kept
         shadowed = any(job.verdict.outcome is Outcome.SHADOWED for job in kept)
-        outcome = Outcome.SHADOWED if shadowed else Outcome.PERMITTED
+        outcome = Outcome.SHADOWED if shadowed else Outcome.PERMITTED if kept else Outcome.DENIED
         stale = sum(any(answer.stale for answer in job.answers) for job in kept)
         return {
             **asked_fields(first.needs, first.frame),

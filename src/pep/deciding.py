@@ -186,10 +186,14 @@ class Deciding:
         Returns:
             The result as they left it.
         """
-        call = Call(self.duties[0].request, self.effective, result, phase)
+        brought = self.frame.approval
+        usable = brought.id if brought is not None and not brought.spent else None
+        call = Call(self.duties[0].request, self.effective, result, phase, usable)
         modifiable = self.modifiable and phase is Phase.BEFORE
         call = yield from discharge(self.duties, ranks, call, until, modifiable=modifiable)
         self.effective = call.arguments
+        if brought is not None and any(duty.confirmed for duty in self.duties):
+            brought.spent = True
         return call.result
 
     def release(self, value: Any) -> Plan[Any]:  # noqa: ANN401  whatever the code returned

@@ -21,6 +21,7 @@ from pep.guard.results import decorate_filter, decorate_result
 from pep.guard.site import Options
 from pep.model import Resource, Subject
 from pep.registry import Registry
+from pep.wiring import Wiring
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -60,7 +61,7 @@ class Enforcer(Asking):
 
     def __init__(self, pdp: object, *, audit: object, name: str = "application", **parts: Unpack[Parts]) -> None:
         super().__init__(Core(name))
-        self._core.bind(assemble(pdp, audit, self._core.name, self._core.registries, **parts))
+        self._wire(assemble(pdp, audit, self._core.name, self._core.registries, **parts))
 
     @classmethod
     def unbound(cls, name: str) -> Self:
@@ -89,12 +90,16 @@ class Enforcer(Asking):
             ConfigurationError: When it is bound already, parts do not fit, or sites do not; lists every such site.
         """
         if not isinstance(pdp, Enforcer):
-            self._core.bind(assemble(pdp, audit, self._core.name, self._core.registries, **parts))
+            self._wire(assemble(pdp, audit, self._core.name, self._core.registries, **parts))
             return
         if audit is not None or parts or pdp is self:
             message = "an enforcer that follows another takes nothing of its own; pass the other alone"
             raise ConfigurationError(message)
         self._core.bind(leader=pdp._core)  # noqa: SLF001  another of its own class
+
+    def _wire(self, wiring: Wiring) -> None:
+        self._core.bind(wiring)
+        lifecycle.follow(wiring)
 
     # Guards.
 

@@ -14,7 +14,7 @@ from pep.audit.tell import asked_fields
 from pep.core import Core
 from pep.drive import Performer, run
 from pep.errors import AccessDenied, AuditError
-from pep.extract import Requirement
+from pep.extract import Requirement, is_asynchronous
 from pep.plan import Plan, Raised, attempt
 from pep.revoke import floor_of
 from pep.scope import Frame
@@ -40,6 +40,26 @@ def all_revoked(wiring: Wiring) -> Plan[None]:
     """Revoke everything, then record it."""
     wiring.generations.revoke_all()
     yield from _recorded(wiring, Kind.INVALIDATION, {"floor": ["all"]})
+
+
+def follow(wiring: Wiring) -> None:
+    """Have a decision point that swaps its policies tell of it, where it can."""
+    subscribe = getattr(wiring.pdp, "subscribe", None)
+    if callable(subscribe):
+        subscribe(lambda event: _revised(wiring, event))
+
+
+def _revised(wiring: Wiring, event: Any) -> None:  # noqa: ANN401  a swap, or a set that did not load
+    """Drop what the old policies decided, and record both revisions; what did not load changes nothing."""
+    if hasattr(event, "new"):
+        wiring.generations.swap()
+        fields = {"change": "policies", "old": event.old, "new": event.new}
+    else:
+        fields = {"change": "policies rejected", "kept": event.kept, "error": type(event.error).__name__}
+    wiring.journal.announce(Kind.CONFIGURATION, fields)
+    # On the thread that noticed; a sink that can only be awaited takes it with the next record.
+    if not is_asynchronous(wiring.journal.sink.record):
+        run(wiring.journal.settle_due(wiring.clock.monotonic() + PATIENCE), Performer(wiring.clock))
 
 
 def closed(wiring: Wiring) -> Plan[None]:

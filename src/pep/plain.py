@@ -55,13 +55,13 @@ def need(
 
         action: A `str` or `Action`.
 
-        resource: A `Resource`, a registered object, a list of them, or `APPLICATION`.
+        resource: A `Resource`, a registered object, a list of them, `APPLICATION`, or why there is none.
 
         subject: A `Subject` or registered object; None is who acts.
 
         context: Circumstance → JSON-like value.
     """
-    source: Source = _constant(application(name) if resource is APPLICATION else resource)
+    source: Source = _source(application(name) if resource is APPLICATION else resource)
     try:
         act = action if type(action) is Action else Action(action)  # type: ignore[arg-type]
     except ExtractionError as error:
@@ -75,7 +75,9 @@ def need(
     )
 
 
-def _constant(value: object) -> Constant:
+def _source(value: object) -> Source:
+    if isinstance(value, ExtractionError):
+        return Broken(value)
     return Constant(value, value.type if type(value) is Resource else None)
 
 

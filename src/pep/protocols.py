@@ -161,12 +161,15 @@ class Call:
         result: What the protected code returned, in the *after* phase.
 
         phase: When this is.
+
+        approval: The id of the approval that came with the call, for whoever asks for a confirmation.
     """
 
     request: AccessRequest
     arguments: Mapping[str, Any] = EMPTY
     result: Any = None
     phase: Phase = Phase.BEFORE
+    approval: str | None = None
 
     def with_arguments(self, **changes: Any) -> Call:  # noqa: ANN401  whatever the code takes
         """Return the call with some arguments replaced."""

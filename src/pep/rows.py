@@ -6,26 +6,27 @@ Imports the enforcement plan and what is below it; the policies where a filter i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from pep.ask import Answer
 from pep.audit.record import Kind
 from pep.audit.tell import asked_fields, verdict_fields
 from pep.enforcement import Enforcement, denial
 from pep.errors import AttributeProviderError, ConfigurationError, PDPReplyError
 from pep.fault import Fault, fault_of
-from pep.model import Decision, Effect
+from pep.model import AccessRequest, Decision, Effect
 from pep.plan import Plan, Raised, Reply, Returned, attempt
 from pep.protocols import RowFilterPDP
-from pep.settle import settle_effect
+from pep.settle import settle_fault
 from pep.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
-    from pep.ask import Answer
     from pep.policy.partial import RowFilter
 
-T = TypeVar("T")
+_NAMES: Final = {"AllowAll": "allow_all", "DenyAll": "deny_all", "Conditional": "conditional"}
 
 
 def row_filter(job: Enforcement) -> Plan[Reply]:
@@ -36,99 +37,104 @@ def row_filter(job: Enforcement) -> Plan[Reply]:
         job: Asks about a new resource of the type.
 
     Returns:
-        `AllowAll`, `DenyAll` or `Conditional`, recorded; or the denial to raise, where no answer was had.
+        `AllowAll`, `DenyAll` or `Conditional`, recorded; or what to raise, where no answer was had.
     """
     if not isinstance(job.wiring.pdp, RowFilterPDP):
-        message = (
-            f"`{job.wiring.pdp_name}` cannot filter rows; bring a decision point with `row_filter`, or use `filter`"
-        )
+        name = job.wiring.pdp_name
+        message = f"`{name}` cannot filter rows; bring a decision point with `row_filter`, or use `filter`"
         return Raised(ConfigurationError(message))
-    found: RowFilter | None = None
-    if (yield from job.extract()):
-        found = yield from _asked(job)
-    fields = {"entry": job.entry, "filter": None if found is None else _NAMES[type(found).__name__]}
-    if job.verdict.request is None:
-        fields |= asked_fields(job.needs, job.frame)
-    told = verdict_fields(job.wiring, job.verdict, job.answers)
-    record = job.wiring.journal.make(Kind.DECISION, fields | told, record_id=job.verdict.id)
-    failed = yield from job.wiring.journal.write(record, job.timing.deadline)
-    if found is None:
-        return Raised(denial(job.verdict))
-    if failed is not None or not job.holds():
-        job.refuse(Fault.AUDIT if failed is not None else Fault.REVOKED, failed)
+    found = (yield from _asked(job, job.wiring.pdp)) if (yield from job.extract()) else None
+    job.recheck()
+    failed = yield from _record(job, found)
+    if failed is not None:
+        job.refuse(Fault.AUDIT, failed)
+    elif found is not None and not job.holds():
+        job.refuse(Fault.REVOKED)
+    if found is None or job.verdict.fault is not None:
         return Raised(denial(job.verdict))
     return Returned(found)
 
 
-_NAMES = {"AllowAll": "allow_all", "DenyAll": "deny_all", "Conditional": "conditional"}
+def _record(job: Enforcement, found: RowFilter | None) -> Plan[Exception | None]:
+    fields: dict[str, Any] = {"entry": job.entry, "filter": None if found is None else _NAMES[type(found).__name__]}
+    if job.verdict.request is None:
+        fields |= asked_fields(job.needs, job.frame)
+    told = verdict_fields(job.wiring, job.verdict, job.answers)
+    record = job.wiring.journal.make(Kind.DECISION, fields | told, record_id=job.record_id)
+    return (yield from job.wiring.journal.write(record, job.deadline_from_now()))
 
 
-def _asked(job: Enforcement) -> Plan[RowFilter | None]:
+def _asked(job: Enforcement, pdp: RowFilterPDP) -> Plan[RowFilter | None]:
     """Ask for every request, and join the answers; None where there is a fault, which the verdict then tells."""
-    from pep.policy.partial import AllowAll, DenyAll  # noqa: PLC0415  only who filters rows pays for policies
-
-    found: list[RowFilter] = []
+    found: list[tuple[Answer, RowFilter]] = []
     for answer in job.answers:
-        one = yield from _one(job, answer)
-        if answer.fault is not None or one is None:
-            job.refuse(answer.fault or Fault.INTERNAL, answer.cause)
-            job.verdict = attrs.evolve(job.verdict, request=answer.request)
+        one = yield from _one(job, pdp, answer)
+        if one is None:
+            job.verdict = _verdict(job, answer, settle_fault(answer.fault or Fault.INTERNAL))
             return None
-        found.append(one)
-    joined = _joined(found)
-    effect = Effect.DENY if type(joined) is DenyAll else Effect.PERMIT
-    shadowed = all(answer.shadowed for answer in job.answers)
-    outcome = Outcome.SHADOWED if shadowed else settle_effect(effect)
+        found.append((answer, one))
+    enforced = _joined([one for answer, one in found if not answer.shadowed])
+    job.verdict = _verdict(job, job.answers[0], _outcome(enforced))
+    if job.verdict.allowed and any(answer.shadowed for answer in job.answers):
+        would = _outcome(_joined([one for _, one in found]))
+        job.verdict = attrs.evolve(job.verdict, outcome=Outcome.SHADOWED, would=would)
+    return enforced
+
+
+def _outcome(rows: RowFilter) -> Outcome:
+    from pep.policy.partial import DenyAll  # noqa: PLC0415  only who filters rows pays for policies
+
+    return Outcome.DENIED if type(rows) is DenyAll else Outcome.PERMITTED
+
+
+def _verdict(job: Enforcement, chief: Answer, outcome: Outcome) -> Verdict:
     revision = getattr(job.wiring.pdp, "revision", None)
-    job.verdict = Verdict(
-        job.verdict.id or job.record_id,
+    effect = Effect.PERMIT if outcome is Outcome.PERMITTED else Effect.DENY
+    decision = Decision(effect, revision=revision if type(revision) is str else None)
+    return Verdict(
+        job.record_id,
         outcome,
-        request=job.answers[0].request,
-        decision=Decision(effect, revision=revision if type(revision) is str else None),
-        would=settle_effect(effect) if shadowed else None,
+        request=chief.request,
+        decision=decision if chief.fault is None else None,
+        fault=chief.fault,
+        cause=chief.cause,
         requests=tuple(answer.request for answer in job.answers),
         hidden=any(answer.profile.hidden for answer in job.answers),
     )
-    return AllowAll() if shadowed else joined
 
 
-def _one(job: Enforcement, answer: Answer) -> Plan[Any]:
+def _one(job: Enforcement, pdp: RowFilterPDP, answer: Answer) -> Plan[RowFilter | None]:
     """Ask for one request; a fault is left in its answer."""
-    pdp: Any = job.wiring.pdp
+    from pep.policy.partial import AllowAll, Conditional, DenyAll  # noqa: PLC0415  only who filters rows pays for policies
+
+    wiring, deadline = job.wiring, job.timing.deadline
     try:
-        request = yield from job.wiring.providers.enrich(
-            answer.request, job.timing.deadline, generations=job.wiring.generations, rows=True
-        )
+        answer.request = yield from wiring.providers.enrich(answer.request, deadline, wiring.generations, rows=True)
     except AttributeProviderError as error:
         answer.fault, answer.cause = Fault.ATTRIBUTES, error
         return None
-    answer.request = request
-    reply = yield from attempt(_ask_pdp, pdp, request, deadline=job.timing.deadline)
-    if type(reply) is Raised:
+    reply = yield from attempt(_ask, pdp, answer.request, deadline=deadline)
+    if isinstance(reply, Raised):
         answer.fault, answer.cause = fault_of(reply.error), reply.error
         return None
-    from pep.policy.partial import AllowAll, Conditional, DenyAll  # noqa: PLC0415  only who filters rows pays for policies
-
-    value = reply.value
-    if type(value) not in {AllowAll, Conditional, DenyAll}:
-        answer.fault = Fault.MALFORMED
-        answer.cause = PDPReplyError("a row filter must be `AllowAll`, `DenyAll` or `Conditional`")
-        return None
-    return value
+    if type(reply.value) in {AllowAll, Conditional, DenyAll}:
+        rows: RowFilter = reply.value
+        return rows
+    answer.fault = Fault.MALFORMED
+    answer.cause = PDPReplyError("a row filter must be `AllowAll`, `DenyAll` or `Conditional`")
+    return None
 
 
-def _ask_pdp(pdp: Any, request: Any) -> Any:  # noqa: ANN401  whatever the decision point answers
+def _ask(pdp: RowFilterPDP, request: AccessRequest) -> object:
     return pdp.row_filter(request.subject, request.action, request.resource.type, context=request.context)
 
 
-def _joined(found: list[RowFilter]) -> RowFilter:
-    """Rows that every filter lets through."""
+def _joined(found: Sequence[RowFilter]) -> RowFilter:
+    """Rows that every filter lets through; without any, nothing is enforced and all of them."""
     from pep.policy.condition import conjunction  # noqa: PLC0415  only who filters rows pays for policies
     from pep.policy.partial import AllowAll, Conditional, DenyAll  # noqa: PLC0415  only who filters rows pays for policies
 
     if any(type(one) is DenyAll for one in found):
         return DenyAll()
     conditions = [one.condition for one in found if isinstance(one, Conditional)]
-    if not conditions:
-        return AllowAll()
-    return Conditional(conjunction(*conditions))
+    return Conditional(conjunction(*conditions)) if conditions else AllowAll()

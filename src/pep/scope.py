@@ -42,12 +42,21 @@ class Scope:
     is_open: bool = True
 
 
+@attrs.define(eq=False)
+class Approval:
+    """An approval by its id, until a call has used it or its block is left."""
+
+    id: str
+    spent: bool = False
+
+
 @attrs.frozen(eq=False)
 class Frame:
-    """A scope, and how many guarded calls surround the code that runs in it."""
+    """A scope, how many guarded calls surround the code that runs in it, and an approval it may use."""
 
     scope: Scope | None = None
     depth: int = 0
+    approval: Approval | None = None
 
 
 #: The frame of code that acts for nobody, outside every guarded call.
@@ -157,7 +166,7 @@ class acting_as:  # noqa: N801  reads as a verb: `with acting_as(subject)`
             message = "this `acting_as` was entered already; make a new one for each block"
             raise ConfigurationError(message)
         _refuse_generators(sys._getframe(1))  # noqa: SLF001  the frame that entered the block
-        self._token = _FRAME.set(Frame(self._scope, _FRAME.get().depth))
+        self._token = _FRAME.set(attrs.evolve(_FRAME.get(), scope=self._scope))
 
     def __exit__(
         self,
@@ -166,6 +175,45 @@ class acting_as:  # noqa: N801  reads as a verb: `with acting_as(subject)`
         _traceback: TracebackType | None,
     ) -> None:
         self._scope.is_open = False
+        if self._token is not None:
+            leave_frame(self._token)
+
+
+class approval:  # noqa: N801  reads as a noun: `with approval(id)`
+    """
+    Bring an approval to one call in a ``with`` block: the first whose decision demands a confirmation.
+
+    It is gone once that call has used it, before the call's own code runs, and when the block is left.
+
+    Args:
+        id: The approval's id, as `ConfirmationRequired.approval` told it.
+
+    Raises:
+        ExtractionError: When the id is empty or no exact ``str``.
+
+        ConfigurationError: When entered twice, or in a generator.
+    """
+
+    __slots__ = ("_approval", "_token")
+
+    def __init__(self, id: str) -> None:  # noqa: A002  the term everywhere
+        self._approval = Approval(exact_text(id, what="an approval's id"))
+        self._token: contextvars.Token[Frame] | None = None
+
+    def __enter__(self) -> None:
+        if self._token is not None:
+            message = "this `approval` was entered already; make a new one for each block"
+            raise ConfigurationError(message)
+        _refuse_generators(sys._getframe(1))  # noqa: SLF001  the frame that entered the block
+        self._token = _FRAME.set(attrs.evolve(_FRAME.get(), approval=self._approval))
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._approval.spent = True
         if self._token is not None:
             leave_frame(self._token)
 

@@ -37,8 +37,6 @@ class Wiring:
 
         pdp_name: Its identity, in records and in cache keys.
 
-        pure: Whether its answers depend on the request and the policy revision alone.
-
         profiles: How each action is enforced.
 
         providers: What adds attributes.
@@ -62,7 +60,6 @@ class Wiring:
 
     pdp: PDP
     pdp_name: str
-    pure: bool
     profiles: Profiles
     providers: Providers
     handlers: Handlers
@@ -87,6 +84,11 @@ class Wiring:
         self.batches = self.pdp if isinstance(self.pdp, BatchPDP) else None
         self.threaded = getattr(self.pdp, "threaded", False) is True
         self._prefix = self.pdp_name.encode() + b"\n"
+
+    @property
+    def pure(self) -> bool:
+        """Whether answers depend on the request and the policy revision alone; new policies may change that."""
+        return getattr(self.pdp, "pure", False) is True
 
     def key(self, request: AccessRequest) -> bytes:
         """Return the cache key of a request: everything the decision point is sent, and its identity."""

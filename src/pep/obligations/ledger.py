@@ -38,6 +38,11 @@ class Duty:
     error: Exception | None = None
 
     @property
+    def confirmed(self) -> bool:
+        """Whether it was a confirmation, and somebody confirmed."""
+        return self.rank is Rank.CONFIRM and self.status is Status.DISCHARGED
+
+    @property
     def unmet(self) -> bool:
         """Whether it stands in the way of a permit for good."""
         return self.refusal is None and self.status in {Status.FAILED, Status.UNSUPPORTED}
