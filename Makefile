@@ -16,6 +16,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Over all cores, a file at a time: the examples of a document follow from each other.
+SPREAD ?= --numprocesses=auto --dist=loadfile
 RUN := $(VENV)/bin/python
 
 # An editable installation points at the folder it was made in. The stamps name that folder, so that
@@ -42,7 +44,7 @@ demo: $(call ready,demo)
 	$(RUN) examples/todo/demo.py
 
 test: $(call ready,test)
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(RUN) -m pytest $(SPREAD) $(PYTEST_ARGS)
 
 lint: $(call ready,lint)
 	$(RUN) -m ruff check
@@ -66,7 +68,7 @@ bench: $(call ready,demo)
 
 coverage: $(call ready,test)
 	@rm -rf build/coverage && mkdir -p build/coverage
-	$(RUN) -m coverage run -m pytest --quiet $(PYTEST_ARGS)
+	$(RUN) -m coverage run -m pytest --quiet $(SPREAD) $(PYTEST_ARGS)
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report --fail-under=100 --omit='src/pep/integrations/*,src/pep/testing/*,src/pep/cli/*'
 

@@ -43,4 +43,5 @@ nox.options.envdir = "build/nox"
 def tests(session: nox.Session) -> None:
     """Install the library as a user would, and run the tests."""
     session.install(".[cli,testing]", *nox.project.dependency_groups(PROJECT, "test"))
-    session.run("python", "-m", "pytest", "--quiet", *session.posargs)
+    spread = ("--numprocesses=auto", "--dist=loadfile")
+    session.run("python", "-m", "pytest", "--quiet", *spread, *session.posargs)

@@ -338,9 +338,9 @@ def test_who_may_enter_from_where(stack: list[tuple[str, int]], refused: bool) -
     """A generator may bind only where what drives it is a context manager's machinery, or a test's."""
     if refused:
         with pytest.raises(ConfigurationError, match="in the generator `gen`"):
-            scope._refuse_generators(frames(*stack))
+            scope._refuse_generators(frames(*stack), "acting_as", "subject")
     else:
-        scope._refuse_generators(frames(*stack))
+        scope._refuse_generators(frames(*stack), "acting_as", "subject")
 
 
 def test_frames_nest() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from pep.plan import Gather, Invoke, Plan, Raised, Reply, Returned, Sleep, Step, bounded
@@ -48,6 +47,8 @@ class SideBySide:
     """
 
     def __init__(self, performer: Abreast, step: Gather) -> None:
+        from queue import SimpleQueue  # noqa: PLC0415  loaded only where plans run side by side
+
         self._performer = performer
         self._plans = plans_of(step)
         self._deadline = step.deadline
@@ -57,6 +58,8 @@ class SideBySide:
 
     def run(self) -> Reply:
         """Run every plan to its end, or to the deadline; their replies are in the order of the plans."""
+        from queue import Empty  # noqa: PLC0415  loaded only where plans run side by side
+
         waited = False
         try:
             for number in range(len(self._plans)):

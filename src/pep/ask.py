@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import attrs
 
@@ -27,8 +27,7 @@ T = TypeVar("T")
 ABREAST: Final = 16
 
 
-@attrs.frozen(eq=False)
-class Timing:
+class Timing(NamedTuple):
     """
     One enforcement's time.
 
@@ -50,7 +49,7 @@ class Timing:
         return (self.started + self.deadline) / 2
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Answer:
     """One request, and what was had for it: a decision, or a fault, or a stale decision and its fault."""
 

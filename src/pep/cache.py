@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
-import attrs
 import cachetools
 
 from pep.errors import ConfigurationError
@@ -23,8 +22,7 @@ MAX_FLOORS: Final = 10_000
 _FOREVER: Final = float("inf")
 
 
-@attrs.frozen(eq=False)
-class Entry:
+class Entry(NamedTuple):
     """A decision that was had: when its question started, when it expires, the epoch before it."""
 
     decision: Decision

@@ -22,7 +22,7 @@ from pep.obligations.ledger import Duty, discharge
 from pep.plan import Plan, Reply, Returned, contain
 from pep.profile import Profile, Shadow
 from pep.protocols import Call, Phase, Rank
-from pep.scope import Frame
+from pep.scope import Approval, Frame
 from pep.settle import prevailing
 from pep.verdict import ALLOWING, Outcome, Verdict
 from pep.weigh import open_ledger, openings, outcome_of, weigh, with_duties, without_answer, would_be
@@ -33,7 +33,7 @@ _EARLY: Final = frozenset({Rank.VERIFY, Rank.MODIFY})
 _LATE: Final = _ALL - _EARLY
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Deciding:
     """
     What one call demands, and how it is decided.
@@ -186,15 +186,22 @@ class Deciding:
         Returns:
             The result as they left it.
         """
-        brought = self.frame.approval
-        usable = brought.id if brought is not None and not brought.spent else None
+        brought = self._approval(phase, ranks)
+        usable = None if brought is None else brought.take()
         call = Call(self.duties[0].request, self.effective, result, phase, usable)
         modifiable = self.modifiable and phase is Phase.BEFORE
         call = yield from discharge(self.duties, ranks, call, until, modifiable=modifiable)
         self.effective = call.arguments
-        if brought is not None and any(duty.confirmed for duty in self.duties):
-            brought.spent = True
+        # Cut off before this, it stays taken: somebody may have used it.
+        if brought is not None and usable is not None and not any(duty.confirmed for duty in self.duties):
+            brought.give_back()
         return call.result
+
+    def _approval(self, phase: Phase, ranks: frozenset[Rank]) -> Approval | None:
+        """Return the approval that came with the call, where somebody asks for a confirmation now."""
+        if phase is Phase.BEFORE and Rank.CONFIRM in ranks and any(duty.rank is Rank.CONFIRM for duty in self.duties):
+            return self.frame.approval
+        return None
 
     def release(self, value: Any) -> Plan[Any]:  # noqa: ANN401  whatever the code returned
         """Discharge what is due after the code; it was under no deadline, what comes now has one of its own."""

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import attrs
 
 from pep.errors import ExtractionError, PDPReplyError
-from pep.frozen import EMPTY, FrozenDict, canonical, freeze_mapping
+from pep.frozen import EMPTY, FrozenDict, canonical, fields_repr, freeze_mapping
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Effect(Enum):
     INDETERMINATE = "indeterminate"
 
 
-@attrs.frozen(init=False)
+@attrs.frozen(init=False, repr=False)
 class Obligation:
     """
     Something the enforcement point must do for the decision to hold.
@@ -57,13 +57,15 @@ class Obligation:
     properties: FrozenDict = attrs.field(eq=canonical)
     id: str | None
 
+    __repr__ = fields_repr
+
     def __init__(self, type: str, properties: Mapping[str, Any] = EMPTY, id: str | None = None) -> None:  # noqa: A002  AuthZEN's names
         kind = _text(type, "an obligation's type")
         name = _optional(id, "an obligation's id")
         self.__attrs_init__(kind, _mapping(properties), name)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@attrs.frozen(init=False)
+@attrs.frozen(init=False, repr=False)
 class Decision:
     """
     A policy decision point's answer. It has no truth value: compare its effect.
@@ -101,6 +103,8 @@ class Decision:
     revision: str | None
     ttl: float | None
     id: str | None
+
+    __repr__ = fields_repr
 
     def __init__(  # noqa: PLR0917  a decision is written down by hand in tests and policies
         self,

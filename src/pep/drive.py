@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import attrs
@@ -170,6 +169,8 @@ class Performer:
     def _on_thread(self, step: Invoke) -> Reply:
         if self.over(step.deadline):
             return Raised(late())
+        from queue import Empty, SimpleQueue  # noqa: PLC0415  loaded only where there are threads
+
         landed: SimpleQueue[Reply] = SimpleQueue()
         self._threads.start(lambda: self._invoke(step), landed.put)
         try:

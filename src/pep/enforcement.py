@@ -47,7 +47,7 @@ class Stage(Enum):
     DONE = "done"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Enforcement:
     """
     One enforcement of one call.

@@ -14,10 +14,8 @@ from pep.asking import Asking
 from pep.assemble import Parts, assemble
 from pep.core import Core
 from pep.errors import AccessDenied, ConfigurationError
-from pep.guard.classes import all_guarded
 from pep.guard.decorate import decorate
 from pep.guard.exempt import exempt
-from pep.guard.results import decorate_filter, decorate_result
 from pep.guard.site import Options
 from pep.model import Resource, Subject
 from pep.registry import Registry
@@ -99,7 +97,7 @@ class Enforcer(Asking):
 
     def _wire(self, wiring: Wiring) -> None:
         self._core.bind(wiring)
-        lifecycle.follow(wiring)
+        lifecycle.follow(self._core, wiring)
 
     # Guards.
 
@@ -166,6 +164,8 @@ class Enforcer(Asking):
         Raises:
             ConfigurationError: Unless *side_effects* is ``False``.
         """
+        from pep.guard.results import decorate_result  # noqa: PLC0415  rarer than `guard`
+
         options = _options(action, resource, subject, context, on_denied)
         return decorate_result(self._core, options, side_effects=side_effects)
 
@@ -198,6 +198,8 @@ class Enforcer(Asking):
         Raises:
             ConfigurationError: Unless *side_effects* is ``False``; on a batch below one.
         """
+        from pep.guard.results import decorate_filter  # noqa: PLC0415  rarer than `guard`
+
         options = _options(action, resource, subject, context, None)
         return decorate_filter(self._core, options, side_effects=side_effects, batch=batch)
 
@@ -217,6 +219,8 @@ class Enforcer(Asking):
         Raises:
             ConfigurationError: Naming those methods.
         """
+        from pep.guard.classes import all_guarded  # noqa: PLC0415  rarer than `guard`
+
         return all_guarded(cls)
 
     # Registries and revocation.

@@ -27,7 +27,7 @@ _ENTRIES: Final = 10_000
 _Key = tuple[bytes, frozenset[str]]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Source:
     """One provider, with what it declared taken once."""
 

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Requirement:
     """
     What one guard demands: an action on resources, for a subject, in a context.

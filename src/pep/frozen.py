@@ -148,6 +148,20 @@ def canonical(value: object) -> bytes:
         raise ExtractionError(message) from None
 
 
+def fields_repr(self: Any) -> str:  # noqa: ANN401  any attrs class
+    """
+    Show a value by its fields, as attrs does.
+
+    One function for all classes: the one that attrs makes for each costs much of the time of an import.
+    """
+    shown = []
+    for field in type(self).__attrs_attrs__:
+        tell = repr if field.repr is True else field.repr
+        if tell:
+            shown.append(f"{field.name}={tell(getattr(self, field.name))}")
+    return f"{type(self).__qualname__}({', '.join(shown)})"
+
+
 def exact_text(value: object, *, what: str) -> str:
     """
     Take a non-empty exact ``str``, or an enumeration member whose value is one.

@@ -31,7 +31,7 @@ class Halt(Exception):  # noqa: N818  leaves a stage, never the plan
         self.cause = cause
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Intake:
     """
     What one call demands, and the requests it came to.

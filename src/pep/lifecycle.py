@@ -6,7 +6,9 @@ Plans of the enforcer's own, written once for both worlds. Imports the core and 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from pep.audit.record import Kind, Record
@@ -42,20 +44,24 @@ def all_revoked(wiring: Wiring) -> Plan[None]:
     yield from _recorded(wiring, Kind.INVALIDATION, {"floor": ["all"]})
 
 
-def follow(wiring: Wiring) -> None:
+def follow(core: Core, wiring: Wiring) -> None:
     """Have a decision point that swaps its policies tell of it, where it can."""
     subscribe = getattr(wiring.pdp, "subscribe", None)
     if callable(subscribe):
-        subscribe(lambda event: _revised(wiring, event))
+        # A decision point may serve others after the enforcer is gone, and does not keep it.
+        subscribe(partial(_revised, weakref.ref(core), weakref.ref(wiring)))
 
 
-def _revised(wiring: Wiring, event: Any) -> None:  # noqa: ANN401  a swap, or a set that did not load
+def _revised(following: weakref.ref[Core], wired: weakref.ref[Wiring], event: Any) -> None:  # noqa: ANN401  a swap, or a set that did not load
     """Drop what the old policies decided, and record both revisions; what did not load changes nothing."""
-    if hasattr(event, "new"):
+    core, wiring = following(), wired()
+    if core is None or wiring is None or core.ended:
+        return
+    if hasattr(event, "kept"):
+        fields = {"change": "policies rejected", "kept": event.kept, "error": type(event.error).__name__}
+    else:
         wiring.generations.swap()
         fields = {"change": "policies", "old": event.old, "new": event.new}
-    else:
-        fields = {"change": "policies rejected", "kept": event.kept, "error": type(event.error).__name__}
     wiring.journal.announce(Kind.CONFIGURATION, fields)
     # On the thread that noticed; a sink that can only be awaited takes it with the next record.
     if not is_asynchronous(wiring.journal.sink.record):

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
-import attrs
-
 from pep.errors import ExtractionError
 from pep.extract import Arguments, Constant, Registries, Requirement, Source
 from pep.model import AccessRequest, Action, Resource, application
@@ -29,14 +27,17 @@ class Whole(Enum):
 APPLICATION: Final = Whole.APPLICATION
 
 
-@attrs.frozen(eq=False)
 class Broken:
     """A source that has nothing to give: the value handed over could not be part of a request."""
 
-    error: ExtractionError
+    __slots__ = ("error",)
+
     type: str | None = None
     parameters: tuple[str, ...] = ()
     asynchronous: bool = False
+
+    def __init__(self, error: ExtractionError) -> None:
+        self.error = error
 
     def read(self, _arguments: Arguments, _frame: Frame) -> Plan[Any]:
         """Raise what was wrong."""
@@ -81,12 +82,15 @@ def _source(value: object) -> Source:
     return Constant(value, value.type if type(value) is Resource else None)
 
 
-@attrs.frozen(eq=False)
 class Prepared:
     """A requirement that is a whole access request already; who acts here plays no part in it."""
 
-    request: AccessRequest
+    __slots__ = ("request",)
+
     application_level: bool = False
+
+    def __init__(self, request: AccessRequest) -> None:
+        self.request = request
 
     @property
     def action(self) -> Action:

@@ -15,32 +15,37 @@ from typing import Any, Generic, TypeAlias, TypeVar, final
 import attrs
 
 from pep.errors import PDPReplyError
+from pep.frozen import fields_repr
 
 T = TypeVar("T")
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Returned(Generic[T]):
     """What a step came to: a value, and whether the world went on meanwhile."""
 
     value: T
     suspended: bool = False
 
+    __repr__ = fields_repr
+
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Raised:
     """What a step came to: an exception, and whether the world went on meanwhile."""
 
     error: Exception
     suspended: bool = False
 
+    __repr__ = fields_repr
+
 
 Reply: TypeAlias = "Returned[Any] | Raised"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Invoke:
     """
     Call a user's callable; an awaitable it returns is awaited where that can be.
@@ -63,8 +68,10 @@ class Invoke:
     threaded: bool = False
     frame: object | None = None
 
+    __repr__ = fields_repr
 
-@attrs.frozen(eq=False)
+
+@attrs.frozen(eq=False, repr=False)
 class Write:
     """Hand one audit record to a sink, by a deadline on the monotonic clock."""
 
@@ -72,8 +79,10 @@ class Write:
     record: Any
     deadline: float | None = None
 
+    __repr__ = fields_repr
 
-@attrs.frozen(eq=False)
+
+@attrs.frozen(eq=False, repr=False)
 class Dispatch:
     """Run the protected code, in the caller's own frame and under no deadline."""
 
@@ -82,21 +91,27 @@ class Dispatch:
     kwargs: dict[str, Any]
     frame: object | None = None
 
+    __repr__ = fields_repr
 
-@attrs.frozen(eq=False)
+
+@attrs.frozen(eq=False, repr=False)
 class Sleep:
     """Wait for so many seconds, but not past the deadline."""
 
     seconds: float
     deadline: float | None = None
 
+    __repr__ = fields_repr
 
-@attrs.frozen(eq=False)
+
+@attrs.frozen(eq=False, repr=False)
 class Gather:
     """Run plans side by side; the reply's value holds their replies in the order of the plans."""
 
     plans: tuple[Generator[Any, Any, Any], ...]
     deadline: float | None = None
+
+    __repr__ = fields_repr
 
 
 Step: TypeAlias = "Invoke | Write | Dispatch | Sleep | Gather"

@@ -17,6 +17,7 @@ import attrs
 
 from pep.errors import ConfigurationError
 from pep.fault import AVAILABILITY, Fault
+from pep.frozen import fields_repr
 from pep.model import Obligation, Subject
 from pep.rate import Rate
 
@@ -55,12 +56,14 @@ class Guarantee(Enum):
         return self >= asked
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class FailClosed:
     """No decision, no call: the default."""
 
+    __repr__ = fields_repr
 
-@attrs.frozen(init=False)
+
+@attrs.frozen(init=False, repr=False)
 class FailOpen:
     """
     Let a bounded number of calls through while the decision point is down.
@@ -85,6 +88,7 @@ class FailOpen:
     limit: Rate = attrs.field(repr=lambda rate: f"'{rate}'")
     per_subject: Rate | None = attrs.field(repr=lambda rate: f"'{rate}'" if rate else "None")
     obligations: tuple[Obligation, ...]
+    __repr__ = fields_repr
 
     def __init__(
         self,
@@ -99,7 +103,7 @@ class FailOpen:
         self.__attrs_init__(_excusable(on), _rate(limit), share, tuple(duties))  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@attrs.frozen(init=False)
+@attrs.frozen(init=False, repr=False)
 class FailStale:
     """
     Serve the last real decision while the decision point is down, if it is young enough.
@@ -115,17 +119,20 @@ class FailStale:
     """
 
     max_age: float
+    __repr__ = fields_repr
 
     def __init__(self, max_age: float) -> None:
         self.__attrs_init__(_seconds(max_age, "max_age"))  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Enforce:
     """What was decided holds: the default."""
 
+    __repr__ = fields_repr
 
-@attrs.frozen(kw_only=True)
+
+@attrs.frozen(kw_only=True, repr=False)
 class Shadow:
     """
     Decide and record what would have happened, and run the code all the same, for a while.
@@ -141,13 +148,14 @@ class Shadow:
 
     until: datetime = attrs.field(validator=lambda _mode, _field, value: _check_until(value))
     reason: str = attrs.field(validator=lambda _mode, _field, value: _check_reason(value))
+    __repr__ = fields_repr
 
     def active(self, now: datetime) -> bool:
         """Tell whether it still shadows at *now*, a datetime with a time zone; from `until` on it enforces."""
         return now < self.until
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Canary:
     """
     Enforce for a fraction of the subjects, shadow for the rest, for a while.
@@ -166,6 +174,7 @@ class Canary:
     fraction: float = attrs.field(validator=lambda _mode, _field, value: _check_fraction(value))
     until: datetime = attrs.field(kw_only=True, validator=lambda _mode, _field, value: _check_until(value))
     reason: str = attrs.field(kw_only=True, validator=lambda _mode, _field, value: _check_reason(value))
+    __repr__ = fields_repr
 
     def active(self, now: datetime) -> bool:
         """Tell whether it still shadows some at *now*, a datetime with a time zone; from `until` on it enforces."""

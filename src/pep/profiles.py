@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 import attrs
 
 from pep.errors import ConfigurationError
-from pep.frozen import EMPTY, exact_text
+from pep.frozen import EMPTY, exact_text, fields_repr
 from pep.model import Action
 from pep.profile import FIELDS, Canary, FailOpen, Guarantee, Profile, Shadow
 
@@ -45,7 +45,7 @@ class Winner(NamedTuple):
     value: Any
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Pattern:
     """
     A set of actions, by whole ``:``-separated segments.
@@ -62,6 +62,8 @@ class Pattern:
     # INVARIANT: different patterns match different sets, since some segment is always named by neither.
     segments: tuple[str, ...]
     open: bool
+
+    __repr__ = fields_repr
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
@@ -124,8 +126,7 @@ class Pattern:
 _QUALIFIED: Final = Pattern((_ANY, _ANY), open=True)
 
 
-@attrs.frozen
-class _Row:
+class _Row(NamedTuple):
     """One pattern, what its profile gives, and what holds after inheritance; wider rows from nearest to widest."""
 
     pattern: Pattern

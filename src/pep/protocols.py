@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_check
 import attrs
 
 from pep.errors import ExtractionError, ObligationError
-from pep.frozen import EMPTY, FrozenDict, freeze_mapping
+from pep.frozen import EMPTY, FrozenDict, fields_repr, freeze_mapping
 from pep.model import AccessRequest, Action, Decision, Obligation, Resource, Subject
 from pep.verdict import Outcome
 
@@ -148,7 +148,7 @@ class Rank(IntEnum):
     NOTIFY = 6
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Call:
     """
     A call as obligations see it.
@@ -171,6 +171,8 @@ class Call:
     phase: Phase = Phase.BEFORE
     approval: str | None = None
 
+    __repr__ = fields_repr
+
     def with_arguments(self, **changes: Any) -> Call:  # noqa: ANN401  whatever the code takes
         """Return the call with some arguments replaced."""
         return attrs.evolve(self, arguments={**self.arguments, **changes})
@@ -184,7 +186,7 @@ class Call:
 REFUSALS: Final = (Outcome.STEP_UP_REQUIRED, Outcome.RATE_LIMITED, Outcome.CONFIRMATION_REQUIRED)
 
 
-@attrs.frozen(init=False)
+@attrs.frozen(init=False, repr=False)
 class Refusal:
     """
     A permit whose condition is not met yet: the code does not run.
@@ -201,6 +203,8 @@ class Refusal:
 
     outcome: Outcome
     demands: FrozenDict
+
+    __repr__ = fields_repr
 
     def __init__(self, outcome: Outcome, demands: Mapping[str, Any] = EMPTY) -> None:
         if outcome not in REFUSALS:

@@ -16,6 +16,7 @@ from typing import Final
 import attrs
 
 from pep.errors import ConfigurationError
+from pep.frozen import fields_repr
 
 #: The greatest count a rate may have, and how many of them an allowance remembers per subject in all.
 MAX_COUNT: Final = 100_000
@@ -25,10 +26,10 @@ MAX_SUBJECTS: Final = 10_000
 
 #: Unit → its length in seconds.
 _UNITS: Final = MappingProxyType({"second": 1, "minute": 60, "hour": 3_600, "day": 86_400})
-_FORM: Final = re.compile(r"([1-9][0-9]{0,5})/([a-z]+)")
+_FORM: Final = r"([1-9][0-9]{0,5})/([a-z]+)"
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Rate:
     """
     How many in any stretch of time of a given length.
@@ -45,6 +46,8 @@ class Rate:
     count: int = attrs.field(validator=lambda _rate, _field, value: _check_count(value))
     seconds: int = attrs.field(validator=lambda _rate, _field, value: _check_seconds(value))
 
+    __repr__ = fields_repr
+
     @classmethod
     def parse(cls, text: str) -> Rate:
         """
@@ -56,7 +59,7 @@ class Rate:
         Raises:
             ConfigurationError: On anything else.
         """
-        form = _FORM.fullmatch(text) if type(text) is str else None
+        form = re.fullmatch(_FORM, text) if type(text) is str else None
         if form is None or form[2] not in _UNITS:
             shown = f"`{text}`" if type(text) is str else f"`{type(text).__name__}`"
             message = f"{shown} is no rate; write a count and one of {', '.join(_UNITS)}, such as `100/minute`"
@@ -68,7 +71,7 @@ class Rate:
         return f"{self.count}/{unit}"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Allowance:
     """
     What is left of a rate, in all and for each subject; shared between threads.
@@ -90,6 +93,8 @@ class Allowance:
     _taken: deque[float] = attrs.field(factory=deque, init=False, repr=False)
     _shares: deque[tuple[float, bytes]] = attrs.field(factory=deque, init=False, repr=False)
     _counts: dict[bytes, int] = attrs.field(factory=dict, init=False, repr=False)
+
+    __repr__ = fields_repr
 
     def take(self, subject_key: bytes, now: float) -> bool:
         """

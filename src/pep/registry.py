@@ -116,7 +116,7 @@ class Registry(Generic[T]):
         return f"`{cls.__name__}` is no {noun}; register it or give its class `{self._method}`"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Registries:
     """How objects become subjects and resources, for one enforcer."""
 

@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from pep.ask import Answer
 from pep.audit.record import Kind
 from pep.audit.tell import asked_fields, verdict_fields
-from pep.enforcement import Enforcement, denial
-from pep.errors import AttributeProviderError, ConfigurationError, PDPReplyError
+from pep.enforcement import Enforcement, Stage, denial
+from pep.errors import AttributeProviderError, ConfigurationError, ExtractionError, PDPReplyError
 from pep.fault import Fault, fault_of
 from pep.model import AccessRequest, Decision, Effect
 from pep.plan import Plan, Raised, Reply, Returned, attempt
 from pep.protocols import RowFilterPDP
-from pep.settle import settle_fault
+from pep.settle import prevailing, settle_fault
 from pep.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -39,90 +37,127 @@ def row_filter(job: Enforcement) -> Plan[Reply]:
     Returns:
         `AllowAll`, `DenyAll` or `Conditional`, recorded; or what to raise, where no answer was had.
     """
-    if not isinstance(job.wiring.pdp, RowFilterPDP):
+    pdp = job.wiring.pdp
+    if not isinstance(pdp, RowFilterPDP):
         name = job.wiring.pdp_name
         message = f"`{name}` cannot filter rows; bring a decision point with `row_filter`, or use `filter`"
         return Raised(ConfigurationError(message))
-    found = (yield from _asked(job, job.wiring.pdp)) if (yield from job.extract()) else None
-    job.recheck()
-    failed = yield from _record(job, found)
-    if failed is not None:
-        job.refuse(Fault.AUDIT, failed)
-    elif found is not None and not job.holds():
+    rows: RowFilter | None = None
+    for _again in range(2):
+        rows = yield from _decided(job, pdp)
+        failed = yield from _record(job, rows)
+        if rows is None or not job.verdict.allowed:
+            break
+        if failed is None and job.holds():
+            break
+        rows = None
+        if failed is not None:
+            # INVARIANT: no filter that lets a row through is released without a record.
+            job.refuse(Fault.AUDIT, failed)
+            break
+        yield from job.finish("withheld")
         job.refuse(Fault.REVOKED)
-    if found is None or job.verdict.fault is not None:
-        return Raised(denial(job.verdict))
-    return Returned(found)
+    return Raised(denial(job.verdict)) if rows is None else Returned(rows)
 
 
-def _record(job: Enforcement, found: RowFilter | None) -> Plan[Exception | None]:
-    fields: dict[str, Any] = {"entry": job.entry, "filter": None if found is None else _NAMES[type(found).__name__]}
-    if job.verdict.request is None:
+def _record(job: Enforcement, rows: RowFilter | None) -> Plan[Exception | None]:
+    journal, verdict = job.wiring.journal, job.verdict
+    fields: dict[str, Any] = {
+        "entry": job.entry,
+        "latency": job.wiring.clock.monotonic() - job.timing.started,
+        "filter": None if rows is None else _NAMES[type(rows).__name__],
+    }
+    if verdict.request is None:
         fields |= asked_fields(job.needs, job.frame)
-    told = verdict_fields(job.wiring, job.verdict, job.answers)
-    record = job.wiring.journal.make(Kind.DECISION, fields | told, record_id=job.record_id)
-    return (yield from job.wiring.journal.write(record, job.deadline_from_now()))
+    fields |= verdict_fields(job.wiring, verdict, job.answers)
+    record = journal.make(Kind.DECISION, fields, record_id=job.record_id)
+    # What the sink was handed it may have taken; without it, nothing is released.
+    job.pending, job.stage = None if verdict.allowed else record, Stage.RECORDED
+    failed = yield from journal.write(record, job.deciding.until(verdict.outcome))
+    job.pending, job.stage = None, Stage.DONE
+    return failed
 
 
-def _asked(job: Enforcement, pdp: RowFilterPDP) -> Plan[RowFilter | None]:
+def _decided(job: Enforcement, pdp: RowFilterPDP) -> Plan[RowFilter | None]:
     """Ask for every request, and join the answers; None where there is a fault, which the verdict then tells."""
-    found: list[tuple[Answer, RowFilter]] = []
+    if not (yield from job.extract()):
+        return _joined([]) if job.verdict.allowed else None
+    enforced: list[RowFilter] = []
     for answer in job.answers:
-        one = yield from _one(job, pdp, answer)
-        if one is None:
-            job.verdict = _verdict(job, answer, settle_fault(answer.fault or Fault.INTERNAL))
+        rows = yield from _one(job, pdp, answer)
+        if answer.shadowed:
+            continue
+        if rows is None:
+            job.verdict = _verdict(job, answer, _outcome(answer))
             return None
-        found.append((answer, one))
-    enforced = _joined([one for answer, one in found if not answer.shadowed])
-    job.verdict = _verdict(job, job.answers[0], _outcome(enforced))
-    if job.verdict.allowed and any(answer.shadowed for answer in job.answers):
-        would = _outcome(_joined([one for _, one in found]))
-        job.verdict = attrs.evolve(job.verdict, outcome=Outcome.SHADOWED, would=would)
-    return enforced
+        enforced.append(rows)
+    job.verdict = _weighed(job)
+    return _joined(enforced)
 
 
-def _outcome(rows: RowFilter) -> Outcome:
-    from pep.policy.partial import DenyAll  # noqa: PLC0415  only who filters rows pays for policies
+def _weighed(job: Enforcement) -> Verdict:
+    """Weigh the answers; those that are only shadowed tell what would have been, faults and all."""
+    answers = job.answers
+    real = prevailing(_outcome(answer) for answer in answers if not answer.shadowed)
+    shadowing = real is Outcome.PERMITTED and any(answer.shadowed for answer in answers)
+    if shadowing:
+        real = prevailing(_outcome(answer) for answer in answers)
+    chief = next(answer for answer in answers if _outcome(answer) is real)
+    return _verdict(job, chief, Outcome.SHADOWED, would=real) if shadowing else _verdict(job, chief, real)
 
-    return Outcome.DENIED if type(rows) is DenyAll else Outcome.PERMITTED
 
-
-def _verdict(job: Enforcement, chief: Answer, outcome: Outcome) -> Verdict:
-    revision = getattr(job.wiring.pdp, "revision", None)
-    effect = Effect.PERMIT if outcome is Outcome.PERMITTED else Effect.DENY
-    decision = Decision(effect, revision=revision if type(revision) is str else None)
+def _verdict(job: Enforcement, chief: Answer, outcome: Outcome, *, would: Outcome | None = None) -> Verdict:
     return Verdict(
         job.record_id,
         outcome,
         request=chief.request,
-        decision=decision if chief.fault is None else None,
+        decision=chief.decision,
         fault=chief.fault,
         cause=chief.cause,
+        would=would,
         requests=tuple(answer.request for answer in job.answers),
         hidden=any(answer.profile.hidden for answer in job.answers),
     )
 
 
+def _outcome(answer: Answer) -> Outcome:
+    if answer.fault is not None:
+        return settle_fault(answer.fault)
+    decision = answer.decision
+    return Outcome.PERMITTED if decision is not None and decision.effect is Effect.PERMIT else Outcome.DENIED
+
+
 def _one(job: Enforcement, pdp: RowFilterPDP, answer: Answer) -> Plan[RowFilter | None]:
-    """Ask for one request; a fault is left in its answer."""
+    """Ask for one request; its answer gets a decision, or a fault."""
     from pep.policy.partial import AllowAll, Conditional, DenyAll  # noqa: PLC0415  only who filters rows pays for policies
 
     wiring, deadline = job.wiring, job.timing.deadline
+    names = tuple(name for name in wiring.providers.names(answer.request) if not name.startswith("resource."))
     try:
         answer.request = yield from wiring.providers.enrich(answer.request, deadline, wiring.generations, rows=True)
-    except AttributeProviderError as error:
-        answer.fault, answer.cause = Fault.ATTRIBUTES, error
+    except (AttributeProviderError, ExtractionError) as error:
+        answer.fault = Fault.ATTRIBUTES if isinstance(error, AttributeProviderError) else Fault.EXTRACTION
+        answer.cause = error
         return None
-    reply = yield from attempt(_ask, pdp, answer.request, deadline=deadline)
+    answer.provided = names
+    reply = yield from attempt(_ask, pdp, answer.request, deadline=deadline, threaded=wiring.threaded)
     if isinstance(reply, Raised):
         answer.fault, answer.cause = fault_of(reply.error), reply.error
         return None
-    if type(reply.value) in {AllowAll, Conditional, DenyAll}:
-        rows: RowFilter = reply.value
-        return rows
-    answer.fault = Fault.MALFORMED
-    answer.cause = PDPReplyError("a row filter must be `AllowAll`, `DenyAll` or `Conditional`")
-    return None
+    if type(reply.value) not in {AllowAll, Conditional, DenyAll}:
+        answer.fault = Fault.MALFORMED
+        answer.cause = PDPReplyError("a row filter must be `AllowAll`, `DenyAll` or `Conditional`")
+        return None
+    rows: RowFilter = reply.value
+    answer.decision = _decision(pdp, rows)
+    return rows
+
+
+def _decision(pdp: RowFilterPDP, rows: RowFilter) -> Decision:
+    """Tell a record what a filter comes to, and by which revision."""
+    effect = Effect.DENY if _NAMES[type(rows).__name__] == "deny_all" else Effect.PERMIT
+    revision = getattr(pdp, "revision", None)
+    return Decision(effect, revision=revision if type(revision) is str and revision else None)
 
 
 def _ask(pdp: RowFilterPDP, request: AccessRequest) -> object:

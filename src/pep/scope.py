@@ -47,7 +47,24 @@ class Approval:
     """An approval by its id, until a call has used it or its block is left."""
 
     id: str
-    spent: bool = False
+    is_open: bool = True
+    # Taking the only one is atomic: of two calls at once, one gets it.
+    _free: list[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._free = [self.id]
+
+    def take(self) -> str | None:
+        """Take it for one call; None where another call has it, or had it."""
+        try:
+            taken = self._free.pop()
+        except IndexError:
+            return None
+        return taken if self.is_open else None
+
+    def give_back(self) -> None:
+        """Leave it to the next call, since this one did not use it."""
+        self._free.append(self.id)
 
 
 @attrs.frozen(eq=False)
@@ -165,7 +182,7 @@ class acting_as:  # noqa: N801  reads as a verb: `with acting_as(subject)`
         if self._token is not None or not self._scope.is_open:
             message = "this `acting_as` was entered already; make a new one for each block"
             raise ConfigurationError(message)
-        _refuse_generators(sys._getframe(1))  # noqa: SLF001  the frame that entered the block
+        _refuse_generators(sys._getframe(1), "acting_as", "subject")  # noqa: SLF001  the frame that entered the block
         self._token = _FRAME.set(attrs.evolve(_FRAME.get(), scope=self._scope))
 
     def __exit__(
@@ -183,7 +200,8 @@ class approval:  # noqa: N801  reads as a noun: `with approval(id)`
     """
     Bring an approval to one call in a ``with`` block: the first whose decision demands a confirmation.
 
-    It is gone once that call has used it, before the call's own code runs, and when the block is left.
+    Only handlers of rank ``CONFIRM`` get it, and only one call at a time. It is gone once that call has used it,
+    before the call's own code runs, and when the block is left.
 
     Args:
         id: The approval's id, as `ConfirmationRequired.approval` told it.
@@ -204,7 +222,7 @@ class approval:  # noqa: N801  reads as a noun: `with approval(id)`
         if self._token is not None:
             message = "this `approval` was entered already; make a new one for each block"
             raise ConfigurationError(message)
-        _refuse_generators(sys._getframe(1))  # noqa: SLF001  the frame that entered the block
+        _refuse_generators(sys._getframe(1), "approval", "approval")  # noqa: SLF001  the frame that entered the block
         self._token = _FRAME.set(attrs.evolve(_FRAME.get(), approval=self._approval))
 
     def __exit__(
@@ -213,7 +231,7 @@ class approval:  # noqa: N801  reads as a noun: `with approval(id)`
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self._approval.spent = True
+        self._approval.is_open = False
         if self._token is not None:
             leave_frame(self._token)
 
@@ -274,7 +292,7 @@ class _Carried:
         leave_frame(self._token)
 
 
-def _refuse_generators(frame: FrameType | None) -> None:
+def _refuse_generators(frame: FrameType | None, name: str, what: str) -> None:
     # Whoever enters by way of an exit stack or a context manager of his own enters it himself.
     while (entering := _outside_contextlib(frame)) is not None:
         if not entering.f_code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
@@ -285,7 +303,7 @@ def _refuse_generators(frame: FrameType | None) -> None:
             return
         if driver != _CONTEXTLIB:
             message = (
-                f"`acting_as` in the generator `{entering.f_code.co_name}` would leak its subject to whoever iterates "
+                f"`{name}` in the generator `{entering.f_code.co_name}` would leak its {what} to whoever iterates "
                 "it; enter it around the loop, or make the generator a `contextlib.contextmanager`"
             )
             raise ConfigurationError(message)

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import attrs
 
 from pep.errors import ConfigurationError, ExtractionError
-from pep.frozen import freeze_mapping
+from pep.frozen import fields_repr, freeze_mapping
 from pep.model import Resource, Subject
 from pep.plan import Plan, attempt, unwrap
 from pep.registry import Registries, Registry
@@ -30,12 +30,12 @@ Arguments = Mapping[str, Any]
 #: The names of the parameter that holds a method's own object or class.
 RECEIVERS: Final = ("self", "cls")
 
-_TEMPLATE: Final = re.compile(r"(?P<type>[^{}]+):\{(?P<path>[^{}]*)\}")
+_TEMPLATE: Final = r"(?P<type>[^{}]+):\{(?P<path>[^{}]*)\}"
 # What can be read only once: an extractor would take it from the protected code.
 _ONCE: Final = (Iterator, Awaitable, AsyncIterator)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class ResourceId:
     """
     Marks a parameter whose value is the id of a resource: ``Annotated[str, ResourceId("document")]``.
@@ -48,6 +48,7 @@ class ResourceId:
     """
 
     type: str = attrs.field()
+    __repr__ = fields_repr
 
     def __attrs_post_init__(self) -> None:
         if type(self.type) is not str or not self.type:
@@ -82,14 +83,16 @@ class Source(Protocol):
         ...
 
 
-@attrs.frozen(eq=False)
 class Constant:
     """A source that does not look at the call."""
 
-    value: Any
-    type: str | None = None
+    __slots__ = ("type", "value")
+
     parameters: tuple[str, ...] = ()
     asynchronous: bool = False
+
+    def __init__(self, value: Any, type: str | None = None) -> None:  # noqa: A002, ANN401  AuthZEN's name; any value
+        self.value, self.type = value, type
 
     def read(self, _arguments: Arguments, _frame: Frame) -> Plan[Any]:
         """Return the constant."""
@@ -97,7 +100,7 @@ class Constant:
         return self.value
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Template:
     """A literal type and one placeholder: ``"document:{document.id}"``."""
 
@@ -121,18 +124,17 @@ class Template:
         return self.make(self.type, identifier(value, ".".join(self.path)))
 
 
-@attrs.frozen(eq=False)
 class Parameter:
     """The object a parameter holds."""
 
-    name: str
+    __slots__ = ("name", "parameters")
+
     type: str | None = None
     asynchronous: bool = False
 
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The parameter."""
-        return (self.name,)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.parameters = (name,)
 
     def read(self, arguments: Arguments, _frame: Frame) -> Plan[Any]:
         """Return what the parameter holds."""
@@ -140,7 +142,7 @@ class Parameter:
         return arguments[self.name]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Computed:
     """A user's callable, given those of the call's arguments that it names."""
 
@@ -170,12 +172,15 @@ class Computed:
         return value
 
 
-@attrs.frozen(eq=False)
 class Several:
     """Several sources whose resources are decided together."""
 
-    sources: tuple[Source, ...]
+    __slots__ = ("sources",)
+
     type: str | None = None
+
+    def __init__(self, sources: tuple[Source, ...]) -> None:
+        self.sources = sources
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -282,13 +287,16 @@ def marked_source(annotations: Mapping[str, Any], signature: inspect.Signature) 
     return found[0] if found else None
 
 
-@attrs.frozen(eq=False)
 class _NamedContext:
     """A context made of parameters by their names."""
 
-    parameters: tuple[str, ...]
+    __slots__ = ("parameters",)
+
     type: str | None = None
     asynchronous: bool = False
+
+    def __init__(self, parameters: tuple[str, ...]) -> None:
+        self.parameters = parameters
 
     def read(self, arguments: Arguments, _frame: Frame) -> Plan[Any]:
         yield from ()
@@ -318,7 +326,7 @@ def _entity_source(
 def _textual(spec: str, signature: inspect.Signature, kind: type[Any], what: str) -> Source:
     if ":" not in spec and "{" not in spec:
         return Parameter(_parameter(spec, signature, what))
-    found = _TEMPLATE.fullmatch(spec)
+    found = re.fullmatch(_TEMPLATE, spec)
     if found is None:
         message = (
             f"{what} template `{spec}` must be a literal type, a colon and one placeholder, such as "

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Final
 
 from pep.errors import PDPError, PDPOverloaded
@@ -24,9 +24,7 @@ class Threads:
 
     def __init__(self, limit: int = MAX_THREADS) -> None:
         # Reentrant, unlike a semaphore: a signal handler may guard calls too.
-        self._room: SimpleQueue[None] = SimpleQueue()
-        for _place in range(limit):
-            self._room.put(None)
+        self._room = deque([None] * limit)
 
     def start(self, work: Callable[[], Reply], landed: Callable[[Reply], None]) -> None:
         """
@@ -38,15 +36,15 @@ class Threads:
             landed: Called on that thread with the reply; at once, where there is no room for another.
         """
         try:
-            self._room.get_nowait()
-        except Empty:
+            self._room.pop()
+        except IndexError:
             landed(Raised(PDPOverloaded("too many calls are on threads; lower the load or their deadlines")))
             return
         context = contextvars.copy_context()
         try:
             threading.Thread(target=self._run, args=(context, work, landed), daemon=True).start()
         except BaseException as error:
-            self._room.put(None)
+            self._room.append(None)
             if not isinstance(error, RuntimeError):
                 raise
             landed(Raised(PDPOverloaded("the system has no room for another thread")))
@@ -59,5 +57,5 @@ class Threads:
         except BaseException as error:  # noqa: BLE001  nothing may end a thread without a reply
             reply = Raised(PDPError(f"a thread ended by {type(error).__name__}"))
         finally:
-            self._room.put(None)
+            self._room.append(None)
         landed(reply)

@@ -23,7 +23,7 @@ from pep.errors import (
     StepUpRequired,
 )
 from pep.fault import Fault
-from pep.frozen import EMPTY, FrozenDict
+from pep.frozen import EMPTY, FrozenDict, fields_repr
 from pep.model import AccessRequest, Decision, Obligation
 
 
@@ -61,19 +61,21 @@ class Status(Enum):
     NOT_REACHED = "not_reached"
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Discharge:
     """One line of the obligations' ledger."""
 
     obligation: Obligation
     status: Status
 
+    __repr__ = fields_repr
+
 
 def _read_only(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return value if type(value) is FrozenDict else MappingProxyType(dict(value))
 
 
-@attrs.frozen(eq=False, getstate_setstate=False)
+@attrs.frozen(eq=False, getstate_setstate=False, repr=False)
 class Verdict:
     """
     What the enforcement point concluded. It has no truth value: ask `allowed`.
@@ -116,6 +118,8 @@ class Verdict:
     requests: tuple[AccessRequest, ...] = ()
     hidden: bool = attrs.field(default=False, repr=False)
     cause: BaseException | None = attrs.field(default=None, repr=False)
+
+    __repr__ = fields_repr
 
     @property
     def allowed(self) -> bool:

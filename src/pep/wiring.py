@@ -27,7 +27,7 @@ from pep.rate import Allowance
 MAX_REMEMBERED: Final = 1_000
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Wiring:
     """
     Everything an enforcer is made of.

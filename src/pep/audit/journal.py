@@ -20,7 +20,7 @@ from pep.plan import Plan, Raised, Reply, Write, bounded, contain
 from pep.protocols import Clock, Observer, Sink
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Journal:
     """
     Writes records to one sink, in order of asking.

@@ -16,7 +16,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from pep.frozen import FrozenDict, frozen_items, thaw
+from pep.frozen import FrozenDict, fields_repr, frozen_items, thaw
 from pep.model import AccessRequest, Decision, Resource, Subject
 from pep.verdict import Discharge
 
@@ -37,7 +37,7 @@ class Kind(Enum):
     CLOSE = "close"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Record:
     """
     One audit record; immutable, masked.
@@ -56,6 +56,8 @@ class Record:
     id: str
     time: float
     fields: FrozenDict
+
+    __repr__ = fields_repr
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  a JSON value
         return self.to_dict()[name]

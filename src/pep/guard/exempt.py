@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from pep.errors import ConfigurationError
+from pep.frozen import fields_repr
 from pep.guard.members import chain, is_function, parts_of
 from pep.guard.site import Site, own_site
 
@@ -21,12 +22,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 EXEMPT: Final = "__pep_exempt__"
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Exemption:
     """Why a function is not guarded, and by which enforcer's word."""
 
     reason: str
     enforcer: str
+
+    __repr__ = fields_repr
 
 
 def exempt(enforcer: str, reason: object) -> Callable[[F], F]:

@@ -72,7 +72,7 @@ def guard_async_generator(site: Site) -> Any:  # noqa: ANN401  the function's ow
     return wrap(site, begin)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Walk:
     """
     One permitted generator, step by step.

@@ -14,9 +14,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from types import CodeType, FrameType, FunctionType
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from pep.errors import ConfigurationError, GuardWarning
 from pep.guard.site import own_site
@@ -35,7 +33,7 @@ REGISTERING: Final = frozenset({
     "tool", "trace", "websocket", "websocket_route",
 })  # fmt: skip
 
-_DEF: Final = re.compile(r"\s*(async\s+def|def)\b")
+_DEF: Final = r"\s*(async\s+def|def)\b"
 
 #: How many lines of decorators are read.
 _LONGEST: Final = 200
@@ -45,8 +43,7 @@ _CALL: Final = bytes([131, 1])
 _MAKE: Final = 132
 
 
-@attrs.frozen
-class _Header:
+class _Header(NamedTuple):
     """
     The decorators of one function.
 
@@ -134,7 +131,7 @@ def _header(code: CodeType) -> _Header | None:
     """Read the decorators of a function; None where there are fewer than two, or no source."""
     linecache.checkcache(code.co_filename)
     lines = linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :][:_LONGEST]
-    length = next((index for index, line in enumerate(lines) if _DEF.match(line)), 0)
+    length = next((index for index, line in enumerate(lines) if re.match(_DEF, line)), 0)
     written = lines[:length]
     if sum(line.lstrip().startswith("@") for line in written) < 2:  # noqa: PLR2004  the guard and another
         return None

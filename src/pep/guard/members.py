@@ -10,9 +10,7 @@ import functools
 import inspect
 from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, Final
-
-import attrs
+from typing import Any, Final, NamedTuple
 
 from pep.guard.site import Site, own_site
 from pep.guard.wrap import wrap
@@ -27,8 +25,7 @@ _KEPT: Final = ("__wrapped__", "func", "fn", "callback")
 _CACHES: Final = ("cache_info", "cache_clear", "cache_key")
 
 
-@attrs.frozen(eq=False)
-class Part:
+class Part(NamedTuple):
     """
     One function behind an attribute.
 

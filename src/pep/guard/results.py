@@ -33,7 +33,7 @@ RESULT: Final = "result"
 _CONTAINERS: Final = (list, tuple, set, frozenset)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class _Looked:
     """
     One call whose result is decided about.

@@ -45,7 +45,7 @@ class Shape(Enum):
     ASYNC_GENERATOR = "asynchronous generator"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Options:
     """What was written into one guard."""
 
@@ -56,7 +56,7 @@ class Options:
     on_denied: Callable[[AccessDenied], Any] | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Site:
     """
     One guarded function.

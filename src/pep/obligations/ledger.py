@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -22,7 +22,7 @@ from pep.verdict import Discharge, Status
 _CONSUMING: Final = frozenset({Rank.COUNT, Rank.CONFIRM})
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Duty:
     """One obligation of one decision, and what became of it."""
 
@@ -52,8 +52,7 @@ class Duty:
         return Discharge(self.obligation, self.status)
 
 
-@attrs.frozen(eq=False)
-class _Declared:
+class _Declared(NamedTuple):
     """A handler, with what it declared taken once: a rank or phase that changes later would lose a duty."""
 
     handler: ObligationHandler

@@ -13,11 +13,12 @@ import attrs
 
 from pep.errors import ConfigurationError
 from pep.extract import is_asynchronous
+from pep.frozen import fields_repr
 from pep.model import AccessRequest, Decision
 from pep.plan import Plan
 
 
-@attrs.frozen(eq=False, init=False)
+@attrs.frozen(eq=False, init=False, repr=False)
 class FunctionPDP:
     """
     A function, coroutine function or plan of one access request as a policy decision point.
@@ -40,6 +41,8 @@ class FunctionPDP:
     pure: bool
     threaded: bool
     #: Whether it can only be awaited.
+
+    __repr__ = fields_repr
     asynchronous: bool
 
     def __init__(
