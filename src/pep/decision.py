@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from enum import Enum
 from typing import Any, NoReturn, TypeVar
 
@@ -198,4 +199,23 @@ def _seconds(value: object) -> float | None:
         if math.isfinite(seconds):
             return seconds
     message = "a ttl must be a finite number of seconds, zero or more"
+    raise PDPReplyError(message)
+
+
+def decision_of(answer: object) -> Decision:
+    """
+    Take what a decision point answered: a `Decision`, or exactly ``True`` or ``False``.
+
+    Raises:
+        PDPReplyError: On anything else, however true it may look.
+    """
+    if type(answer) is Decision:
+        return answer
+    if answer is True or answer is False:
+        return Decision(Effect.PERMIT if answer else Effect.DENY)
+    kind: Any = type(answer)
+    if hasattr(kind, "__await__") and hasattr(kind, "close"):
+        with suppress(Exception):
+            kind.close(answer)
+    message = f"a decision point must answer a `Decision` or exactly `True` or `False`, not `{kind.__name__}`"
     raise PDPReplyError(message)
