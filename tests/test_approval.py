@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from pep import Obligation, Outcome, Profile, Subject, acting_as, approval, carry
+from pep import Obligation, Outcome, Subject, acting_as, approval, carry
 from pep.errors import ConfigurationError, ConfirmationRequired, ExtractionError
 from pep.protocols import Call, Phase, Rank
 from pep.scope import Approval, current_frame
@@ -208,7 +208,7 @@ def test_two_calls_at_once_share_no_approval() -> None:
 @worlds
 def test_several_resources_are_approved_together(world: str) -> None:
     """One call has one approval, however many of its requests ask for it."""
-    one, confirming = scene(world, resource=lambda: [DOCUMENT, DOCUMENT], profile=Profile())
+    one, confirming = scene(world, resource=lambda: [DOCUMENT, DOCUMENT])
     with approval("a-1"):
         assert one.edit().denial is None
     assert set(confirming.seen) == {"a-1"}

@@ -73,7 +73,7 @@ REFUSED: Final = {
     "a path": ((permit, "audit.jsonl"), {}, "`str` is no audit sink"),
     "a sink without a method": ((permit, NoRecord()), {}, "it needs `record"),
     "a sink without a guarantee": ((permit, NoGuarantee()), {}, "must be a `Guarantee`"),
-    "a mock of a sink": ((permit, MagicMock()), {}, "must be a `Guarantee`"),
+    "a mock of a sink": ((permit, MagicMock()), {}, "uarantee`"),
     "an unknown part": ((permit, MemorySink()), {"cahce": None}, "no part `cahce`; it takes `profiles`"),
     "a clock that is none": ((permit, MemorySink()), {"clock": 7}, "`int` is no clock; it needs `monotonic"),
     "a class of a clock": ((permit, MemorySink()), {"clock": FakeClock}, "`FakeClock` is no clock"),

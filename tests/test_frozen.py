@@ -7,6 +7,7 @@ from enum import Enum, IntEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from pep.frozen import (
     FrozenDict,
     canonical,
     exact_text,
+    fields_repr,
     freeze,
     freeze_mapping,
     frozen_items,
@@ -327,3 +329,28 @@ def test_exact_text_refuses(value: Any, mend: str) -> None:
 def test_members_count_as_their_text() -> None:
     """An enumeration member whose value is a `str` is replaced by it."""
     assert exact_text(Colour.RED, what="an id") == "red"
+
+
+def test_a_value_is_shown_as_attrs_shows_it() -> None:
+    """The one repr for all classes tells what the one attrs makes for a class tells: what is hidden stays hidden."""
+
+    def shown(cls: type[Any]) -> type[Any]:
+        cls.__annotations__.update(a="int", b="str", c="list[int]")
+        cls.a, cls.b = attrs.field(), attrs.field(default="canary", repr=False)
+        cls.c = attrs.field(default=(), repr=lambda items: f"<{len(items)} items>")
+        return cls
+
+    @attrs.frozen
+    @shown
+    class Value: ...
+
+    theirs = Value(1, c=[2, 3])
+
+    @attrs.frozen(repr=False)
+    @shown
+    class Value:  # type: ignore[no-redef]
+        __repr__ = fields_repr
+
+    told = repr(Value(1, c=[2, 3]))
+    assert told.endswith("Value(a=1, c=<2 items>)")
+    assert told.rpartition(".")[2] == repr(theirs)

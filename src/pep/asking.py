@@ -278,7 +278,7 @@ class Asking:
         except ExtractionError as error:
             resource = error
         what = self._need(action, resource, subject, context)
-        return self._core.job([what], {}, frame, "row_filter", modifiable=False, openable=False)
+        return self._core.job([what], {}, frame, "row_filter")
 
     def _need(self, action: object, resource: object, subject: object, context: Context | None) -> Requirement:
         return need(self._core.name, action, resource, subject=subject, context=context)

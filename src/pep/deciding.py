@@ -73,11 +73,14 @@ class Deciding:
     answers: list[Answer] = attrs.field(factory=list, init=False)
     duties: list[Duty] = attrs.field(factory=list, init=False)
     timing: Timing = attrs.field(init=False)
+    #: The frame of what runs inside this call: who acts here, one call deeper.
+    inner: Frame = attrs.field(init=False)
     _intake: Intake = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         now, likely = self.wiring.clock.monotonic(), [self.wiring.likely(need) for need in self.needs]
-        self.timing = Timing(now, now + min(max(profile.deadline for profile in some) for some in likely))
+        self.timing = Timing(now, now + min([max([profile.deadline for profile in some]) for some in likely]))
+        self.inner = Frame(self.frame.scope, self.frame.depth + 1)
         self._intake = Intake(self.needs, self.arguments, self.inner, self.wiring.registries)
         self.effective = self.arguments
 
@@ -105,7 +108,7 @@ class Deciding:
         """
         again = bool(self._intake.requests)
         self._open((yield from self._intake.take(self.timing.deadline)), again=again)
-        if any(profile.pin_arguments for profile in self.profiles()):
+        if any(answer.profile.pin_arguments for answer in self.answers):
             self._intake.pin()
 
     def _open(self, requests: Sequence[AccessRequest], *, again: bool) -> None:
@@ -118,7 +121,7 @@ class Deciding:
             shadowed = not self.asking and wiring.shadowed(profile, request.subject)
             self.answers.append(Answer(request, profile, epoch, now, shadowed))
         started = self.timing.started
-        self.timing = Timing(started, started + min(answer.profile.deadline for answer in self.answers), again)
+        self.timing = Timing(started, started + min([answer.profile.deadline for answer in self.answers]), again)
 
     def _decided(self, record_id: str) -> Plan[Verdict]:
         yield from self.extract()
@@ -140,7 +143,7 @@ class Deciding:
     def _met_early(self) -> Plan[Outcome]:
         """Settle the answers, and discharge what comes before anything is consumed; all of it for a denial."""
         enforced = [answer for answer in self.answers if not answer.shadowed]
-        outcome = prevailing(outcome_of(answer) for answer in enforced)
+        outcome = prevailing([outcome_of(answer) for answer in enforced])
         if outcome is Outcome.UNAVAILABLE and self.openable and not self.asking:
             faulted = openings(enforced)
             outcome = Outcome.FAILED_OPEN if faulted and self.wiring.opens(faulted) else outcome
@@ -247,11 +250,6 @@ class Deciding:
         return None if self.holds() else Fault.REVOKED
 
     # What it rests on.
-
-    @property
-    def inner(self) -> Frame:
-        """The frame of what runs inside this call: who acts here, one call deeper."""
-        return Frame(self.frame.scope, self.frame.depth + 1)
 
     def holds(self) -> bool:
         """Tell whether nothing this call rests on was revoked since."""

@@ -361,7 +361,7 @@ class Enforcement:
     @property
     def guarantee(self) -> Guarantee:
         """The strongest guarantee that any of its profiles asks for."""
-        return max(profile.audit for profile in self.profiles())
+        return max([profile.audit for profile in self.profiles()])
 
     def deadline_from_now(self) -> float:
         """Return a deadline as long as the whole call's, from now."""

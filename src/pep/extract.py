@@ -98,6 +98,8 @@ class Requirement:
         if self.context is not None:
             own = yield from self.context.read(arguments, frame)
             context = freeze_mapping({**context, **freeze_mapping(own, what="the context")}, what="the context")
+        if type(who) is Subject and type(found) is Resource and not scope.actors:
+            return [AccessRequest(who, self.action, found, context, (), scope.tenant)]
         with within(frame):
             subject = _acting(who, registries.subjects)
             resources = _resources(found, registries.resources)

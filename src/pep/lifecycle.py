@@ -16,7 +16,7 @@ from pep.audit.tell import asked_fields
 from pep.core import Core
 from pep.drive import Performer, run
 from pep.errors import AccessDenied, AuditError
-from pep.extract import Requirement, is_asynchronous
+from pep.extract import Requirement
 from pep.plan import Plan, Raised, attempt
 from pep.revoke import floor_of
 from pep.scope import Frame
@@ -63,9 +63,8 @@ def _revised(following: weakref.ref[Core], wired: weakref.ref[Wiring], event: An
         wiring.generations.swap()
         fields = {"change": "policies", "old": event.old, "new": event.new}
     wiring.journal.announce(Kind.CONFIGURATION, fields)
-    # On the thread that noticed; a sink that can only be awaited takes it with the next record.
-    if not is_asynchronous(wiring.journal.sink.record):
-        run(wiring.journal.settle_due(wiring.clock.monotonic() + PATIENCE), Performer(wiring.clock))
+    # On the thread that noticed; what this world's sink does not take stays due, and comes before the next record.
+    run(wiring.journal.settle_due(wiring.clock.monotonic() + PATIENCE), Performer(wiring.clock))
 
 
 def closed(wiring: Wiring) -> Plan[None]:

@@ -31,6 +31,8 @@ __all__ = [
 #: How many bytes an access request may have, as canonical JSON.
 MAX_REQUEST: Final = 64 * 1024
 
+_NOWHERE: Final = canonical((EMPTY, None))
+
 T = TypeVar("T")
 
 
@@ -279,7 +281,8 @@ class AccessRequest:
         agents = _actors(actors)
         world = tenant if tenant is None else exact_text(tenant, what="the tenant")
         # Each part is closed JSON, so the newlines between them cannot be forged.
-        key = b"\n".join((who.key, act.key, what.key, canonical((circumstances, world)), *(a.key for a in agents)))
+        around = canonical((circumstances, world)) if circumstances or world else _NOWHERE
+        key = b"\n".join((who.key, act.key, what.key, around, *[agent.key for agent in agents]))
         if len(key) > MAX_REQUEST:
             message = f"an access request may have at most {MAX_REQUEST} bytes; send references instead of content"
             raise ExtractionError(message)
@@ -368,10 +371,10 @@ def _exactly(kind: type[T], value: object, what: str) -> T:
 
 
 def _actors(value: object) -> tuple[Subject, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if isinstance(value, str) or not isinstance(value, (list, tuple, Iterable)):
         message = f"the actors must be a list of subjects, not `{type(value).__name__}`"
         raise ExtractionError(message)
-    return tuple(_exactly(Subject, actor, "actor") for actor in value)
+    return tuple([_exactly(Subject, actor, "actor") for actor in value])
 
 
 def _object(value: object, what: str) -> Mapping[str, Any]:

@@ -33,6 +33,8 @@ PRECEDENCE: Final = (
     Outcome.PERMITTED,
 )
 
+_RANKS: Final = {outcome: rank for rank, outcome in enumerate(PRECEDENCE)}
+
 
 def settle_effect(effect: Effect) -> Outcome:
     """
@@ -117,4 +119,4 @@ def settle_duties(statuses: Iterable[Status], refusals: Sequence[Refusal]) -> tu
 
 def prevailing(outcomes: Iterable[Outcome]) -> Outcome:
     """Return the outcome that prevails over all; nothing to weigh is permitted."""
-    return min(outcomes, key=PRECEDENCE.index, default=Outcome.PERMITTED)
+    return min(outcomes, key=_RANKS.__getitem__, default=Outcome.PERMITTED)

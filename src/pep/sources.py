@@ -31,8 +31,9 @@ Arguments = Mapping[str, Any]
 RECEIVERS: Final = ("self", "cls")
 
 _TEMPLATE: Final = r"(?P<type>[^{}]+):\{(?P<path>[^{}]*)\}"
-# What can be read only once: an extractor would take it from the protected code.
+# What can be read only once, an extractor would take from the protected code; what is plain need not be asked.
 _ONCE: Final = (Iterator, Awaitable, AsyncIterator)
+_PLAIN: Final = frozenset({str, int, bool, float, bytes, dict, list, tuple, type(None), Resource, Subject})
 
 
 @attrs.frozen(repr=False)
@@ -133,8 +134,7 @@ class Parameter:
     asynchronous: bool = False
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.parameters = (name,)
+        self.name, self.parameters = name, (name,)
 
     def read(self, arguments: Arguments, _frame: Frame) -> Plan[Any]:
         """Return what the parameter holds."""
@@ -160,14 +160,14 @@ class Computed:
     def read(self, arguments: Arguments, frame: Frame) -> Plan[Any]:
         """Call it, in the caller's frame."""
         for name in self.parameters:
-            if isinstance(arguments[name], _ONCE):
+            if type(arguments[name]) not in _PLAIN and isinstance(arguments[name], _ONCE):
                 message = f"`{name}` can be read only once; an extractor may not consume it"
                 raise ExtractionError(message)
         positional = [arguments[name] for name in self.positional]
         keywords = {name: arguments[name] for name in self.keywords}
         with within(frame):
             value = self.fn(*positional, **keywords)
-        if type(value) is GeneratorType or inspect.isawaitable(value):
+        if type(value) not in _PLAIN and (type(value) is GeneratorType or inspect.isawaitable(value)):
             return unwrap((yield from attempt(lambda: value, frame=frame)))
         return value
 

@@ -39,6 +39,9 @@ class Outcome(Enum):
     FAILED_OPEN = "failed_open"
     SHADOWED = "shadowed"
 
+    # Members are one of a kind: by identity, without the call that `Enum` makes for it.
+    __hash__ = object.__hash__
+
 
 #: The outcomes under which protected code runs.
 ALLOWING: Final = frozenset({Outcome.PERMITTED, Outcome.FAILED_OPEN, Outcome.SHADOWED})
@@ -72,6 +75,8 @@ class Discharge:
 
 
 def _read_only(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not value:
+        return EMPTY
     return value if type(value) is FrozenDict else MappingProxyType(dict(value))
 
 

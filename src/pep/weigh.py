@@ -93,6 +93,8 @@ def would_be(handlers: Handlers, answers: Sequence[Answer], phases: tuple[Phase,
 
 def with_duties(outcome: Outcome, duties: Sequence[Duty]) -> tuple[Outcome, Fault | None]:
     """Tell what an allowing outcome comes to with what became of its obligations so far."""
+    if not duties:
+        return outcome, None
     statuses = [duty.status for duty in duties if duty.refusal is None]
     settled, fault = settle_duties(statuses, [duty.refusal for duty in duties if duty.refusal is not None])
     if settled is Outcome.PERMITTED:
@@ -137,19 +139,19 @@ def weigh(
     shadowing = outcome in ALLOWING and any(answer.shadowed for answer in answers)
     real = prevailing([outcome, would]) if shadowing else outcome
     chief = _chief(answers, real)
-    causes = [*(duty.error for duty in duties if fault is Fault.OBLIGATION), chief.cause]
+    causes = [*[duty.error for duty in duties if fault is Fault.OBLIGATION], chief.cause]
     return Verdict(
         id=record_id,
         outcome=prevailing([outcome, Outcome.SHADOWED]) if shadowing else outcome,
         request=chief.request,
         decision=chief.decision,
         fault=fault or chief.fault,
-        obligations=tuple(duty.told() for duty in duties),
+        obligations=tuple([duty.told() for duty in duties]),
         cached=chief.cached,
         ran=ran,
         would=real if shadowing else None,
         demands={name: value for duty in duties if duty.refusal for name, value in duty.refusal.demands.items()},
-        requests=tuple(answer.request for answer in answers),
+        requests=tuple([answer.request for answer in answers]),
         hidden=any(answer.profile.hidden for answer in answers),
         cause=next((cause for cause in causes if cause is not None), None),
     )
@@ -184,6 +186,8 @@ def without_answer(
 
 def _chief(answers: Sequence[Answer], outcome: Outcome) -> Answer:
     """Find the answer the verdict rests on: the first that came to its outcome, a stale one before others."""
+    if len(answers) == 1:
+        return answers[0]
     matching = [answer for answer in answers if outcome_of(answer) is outcome]
     matching.sort(key=lambda answer: answer.fault is None)
     faulted = [answer for answer in answers if answer.fault is not None and outcome is not Outcome.PERMITTED]

@@ -220,3 +220,12 @@ def test_only_version_and_variant_are_fixed(bit: int) -> None:
     free = [at for at in range(52, 128) if at not in {64, 65}]
     values = [uuid.UUID(new_id(1.0)).int for _ in range(64)]
     assert all(len({value >> (127 - at) & 1 for value in values}) == 2 for at in free)
+
+
+@pytest.mark.parametrize("value", [True, 1, 1.5, "é", [None, 1, True], [["document", None]], {"a": {"b": [None]}}])
+def test_what_is_json_is_recorded_as_it_is(value: Any) -> None:
+    """Every kind of JSON value is told as it was, at every depth; only a field that is nothing is left out."""
+    record = Record(Kind.DECISION, new_id(1.0), 1.0, masked({"value": value, "absent": None}))
+    assert record["value"] == value
+    assert type(record["value"]) is type(value)
+    assert "absent" not in record.to_dict()

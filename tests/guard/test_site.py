@@ -379,3 +379,33 @@ def test_every_part_may_come_from_the_call() -> None:
 
     read("42", "bob")
     assert (rig.asked[0].subject, dict(rig.asked[0].context)) == (Subject("user", "bob"), {"size": 3})
+
+
+def _a_b_c(a: Any, b: Any, c: Any = 3) -> None: ...
+def _only_named(a: Any, *, b: Any = 2) -> None: ...
+def _only_placed(a: Any, /, b: Any) -> None: ...
+def _rest(a: Any, *more: Any) -> None: ...
+def _named_rest(a: Any, **more: Any) -> None: ...
+
+
+def _nothing() -> None: ...
+
+
+@pytest.mark.parametrize("fn", [_a_b_c, _only_named, _only_placed, _rest, _named_rest, _nothing])
+@pytest.mark.parametrize("args", [(), (1,), (1, 2), (1, 2, 4), (1, 2, 4, 5)])
+@pytest.mark.parametrize("names", [(), ("a",), ("b",), ("c",), ("c", "b"), ("c", "b", "a"), ("d",), ("d", "e")])
+def test_a_call_is_bound_as_its_signature_binds_it(fn: Any, args: tuple[Any, ...], names: tuple[str, ...]) -> None:
+    """However a call gives its arguments, they are bound in order and with defaults, or refused, as Python does."""
+    site = own_site(Rig().enforcer.guard("read")(fn))
+    assert site is not None
+    kwargs = {name: name for name in names}
+    try:
+        wanted = site.signature.bind(*args, **kwargs)
+        wanted.apply_defaults()
+    except TypeError:
+        with pytest.raises(TypeError, match=fn.__name__):
+            site.bind(args, kwargs)
+        return
+    bound = site.bind(args, kwargs)
+    assert list(bound.arguments.items()) == list(wanted.arguments.items())
+    assert (bound.args, bound.kwargs) == (wanted.args, wanted.kwargs)

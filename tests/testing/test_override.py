@@ -26,6 +26,8 @@ from pep import (
 from pep.audit import Kind, MemorySink
 from pep.errors import AuditError, ConfigurationError
 from pep.plan import Plan, sleep
+from pep.policy import PolicySet, permit
+from pep.policy.partial import AllowAll
 from pep.protocols import Phase
 from pep.testing import (
     FailingPDP,
@@ -383,3 +385,14 @@ def test_a_real_sink_that_can_only_be_awaited_is_told_before_its_next_record() -
         "override ended",
         "check",
     ]
+
+
+def test_rows_are_filtered_through_an_override() -> None:
+    """A decision point that filters rows does so behind an override as well; one that does not, does not."""
+    enforcer = Enforcer(lambda _request: False, audit=MemorySink())
+    alice = Subject("user", "alice")
+    with override(enforcer, PolicySet([permit("all", resource="document")])) as world:
+        assert enforcer.row_filter("read", "document", subject=alice) == AllowAll()
+        assert len(world.asked) == 1
+    with override(enforcer, lambda _request: True), pytest.raises(ConfigurationError, match="cannot filter rows"):
+        enforcer.row_filter("read", "document", subject=alice)

@@ -89,6 +89,8 @@ class Journal:
         return None
 
     def _next_due(self) -> Record | None:
+        if not self._lost and not self._due:
+            return None
         with self._lock:
             if self._lost:
                 self._due.appendleft(self.make(Kind.GAP, {"lost": self._lost}))

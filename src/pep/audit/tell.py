@@ -32,10 +32,12 @@ def asked_fields(needs: Sequence[Requirement], frame: Frame) -> dict[str, Any]:
 def verdict_fields(wiring: Wiring, verdict: Verdict, answers: Sequence[Answer]) -> dict[str, Any]:
     """Tell a verdict: what it rests on, how it was had, and what became of its obligations."""
     chief = next((answer for answer in answers if answer.request is verdict.request), None)
-    return {
-        **({} if verdict.request is None else request_fields(verdict.request)),
-        **({} if verdict.decision is None else decision_fields(verdict.decision)),
-        **({} if chief is None else _answer_fields(chief)),
+    fields = {} if verdict.request is None else request_fields(verdict.request)
+    if verdict.decision is not None:
+        fields |= decision_fields(verdict.decision)
+    if chief is not None:
+        fields |= _answer_fields(chief)
+    return fields | {
         "outcome": verdict.outcome.value,
         "allowed": verdict.allowed,
         "would": None if verdict.would is None else verdict.would.value,

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from types import FunctionType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -29,6 +29,9 @@ from pep.extract import (
     subject_source,
 )
 from pep.model import Action, application
+
+if TYPE_CHECKING:
+    from collections import OrderedDict
 
 #: The attribute under which a guarded function carries its site.
 SITE: Final = "__pep_site__"
@@ -88,6 +91,8 @@ class Site:
     entry: str = "guard"
     wrapper: Any = attrs.field(default=None, repr=False)
     _repeatable: frozenset[str] = attrs.field(init=False, repr=False)
+    #: The parameters, where each can be given by position and by name.
+    _names: tuple[str, ...] | None = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         # Names that `**kwargs` may repeat; before Python 3.13, `Signature.bind` does not know.
@@ -95,6 +100,8 @@ class Site:
         rest = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         positional = (parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_ONLY)
         self._repeatable = frozenset(positional if rest else ())
+        plain = all(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
+        self._names = tuple(self.signature.parameters) if plain else None
 
     @property
     def asynchronous(self) -> bool:
@@ -125,6 +132,8 @@ class Site:
         Raises:
             TypeError: When the function does not take them.
         """
+        if (whole := self._whole(args, kwargs)) is not None:
+            return inspect.BoundArguments(self.signature, cast("OrderedDict[str, Any]", whole))
         repeated = self._repeatable.intersection(kwargs)
         given = {name: kwargs[name] for name in kwargs if name not in repeated} if repeated else kwargs
         try:
@@ -137,6 +146,16 @@ class Site:
             *_, rest = self.signature.parameters
             bound.arguments[rest] |= {name: kwargs[name] for name in repeated}
         return bound
+
+    def _whole(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Bind a call that gives every parameter, without the signature's rules; None where they are needed."""
+        names = self._names
+        if names is None or len(args) + len(kwargs) != len(names):
+            return None
+        rest = names[len(args) :]
+        if not all(name in kwargs for name in rest):
+            return None
+        return dict(zip(names, args, strict=False)) | {name: kwargs[name] for name in rest}
 
     def check(self) -> None:
         """

@@ -137,24 +137,28 @@ def row_filter(rules: Iterable[Rule], request: AccessRequest, now: float, discha
 
         now: The moment of the decision, in epoch seconds.
 
-        discharged: Types of obligations that whoever filters discharges; a permit with another does not permit.
+        discharged: Types of obligations that whoever filters discharges; a permit with another permits no row, and
+            keeps rows that it may match from being permitted by others.
 
     Returns:
-        What is true of exactly the resources that each would be permitted. A rule that calls Python cannot be
-        evaluated without the resource: it permits nothing, or denies everything.
+        What is true of exactly the resources that each would be permitted, free of obligations. A rule that calls
+        Python cannot be evaluated without the resource: it permits nothing, or denies everything.
     """
     facts = Facts(request, now)
     about = [rule for rule in rules if rule.about(request)]
-    permits = [
-        _residual_of(rule, facts, doubt=False)
-        for rule in about
-        if rule.effect is Effect.PERMIT and all(duty.type in discharged for duty in rule.obligations)
-    ]
-    denials = [_residual_of(rule, facts, doubt=True) for rule in about if rule.effect is Effect.DENY]
-    found = _all_of([_any_of(permits), *[_negated(one) for one in denials]])
+    free = [rule for rule in about if _free(rule, discharged)]
+    permits = [_residual_of(rule, facts, doubt=False) for rule in free]
+    # A row that an obliged permit matches as well owes its obligations, whatever else permits it.
+    against = [_residual_of(rule, facts, doubt=True) for rule in about if rule not in free]
+    found = _all_of([_any_of(permits), *[_negated(one) for one in against]])
     if found is True or found is False:
         return AllowAll() if found else DenyAll()
     return Conditional(found)
+
+
+def _free(rule: Rule, discharged: Collection[str]) -> bool:
+    """Whether a rule permits, and demands nothing that whoever filters does not do."""
+    return rule.effect is Effect.PERMIT and all(duty.type in discharged for duty in rule.obligations)
 
 
 def _residual_of(rule: Rule, facts: Facts, *, doubt: bool) -> Condition | bool:

@@ -6,6 +6,7 @@ Imports the enforcer's core and what is below it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -20,10 +21,10 @@ from pep.clock import SystemClock
 from pep.drive import Performer, run
 from pep.errors import AccessDenied, AuditError, ConfigurationError, PDPUnavailable
 from pep.extract import is_asynchronous
-from pep.model import AccessRequest
+from pep.model import AccessRequest, Action, Resource, Subject
 from pep.profile import Guarantee, Profile
 from pep.profiles import Profiles
-from pep.protocols import PDP, BatchPDP, Clock
+from pep.protocols import PDP, BatchPDP, Clock, RowFilterPDP
 from pep.testing.fakes import FakeObserver
 from pep.testing.injection import directed
 from pep.testing.performing import Stage
@@ -117,7 +118,7 @@ def override(
     """
     core = enforcer._core  # noqa: SLF001  a test looks where a user may not
     real = _real(core)
-    listening = _Listening.to(_pdp(core, real, pdp))
+    listening = _Listening(_pdp(core, real, pdp))
     time = clock or (SystemClock() if real is None else real.clock)
     observer = FakeObserver()
     settled = _profiles(real, profiles)
@@ -149,10 +150,11 @@ class _Listening:
         self.revision = getattr(pdp, "revision", None)
         self.asynchronous = getattr(pdp, "asynchronous", False) is True or is_asynchronous(pdp.decide)
 
-    @staticmethod
-    def to(pdp: PDP) -> _Listening:
-        """Listen to a decision point, whether it takes batches or not."""
-        return _BatchListening(pdp) if isinstance(pdp, BatchPDP) else _Listening(pdp)
+        # What the other cannot do, this one cannot either: capabilities are told by the methods there are.
+        if isinstance(pdp, BatchPDP):
+            self.decide_many = functools.partial(self._decide_many, pdp)
+        if isinstance(pdp, RowFilterPDP):
+            self.row_filter = functools.partial(self._row_filter, pdp)
 
     def decide(self, request: AccessRequest) -> Any:  # noqa: ANN401  whatever it answers
         """Pass on one question."""
@@ -165,16 +167,21 @@ class _Listening:
             raise PDPUnavailable(message)
         self.asked.extend(requests)
 
-
-class _BatchListening(_Listening):
-    """The same, for a decision point that answers many requests at once."""
-
-    _pdp: BatchPDP
-
-    def decide_many(self, requests: Sequence[AccessRequest]) -> Any:  # noqa: ANN401  whatever it answers
-        """Pass on a batch of questions."""
+    def _decide_many(self, pdp: BatchPDP, requests: Sequence[AccessRequest]) -> Any:  # noqa: ANN401  whatever it answers
         self._note(requests)
-        return self._pdp.decide_many(requests)
+        return pdp.decide_many(requests)
+
+    def _row_filter(
+        self,
+        pdp: RowFilterPDP,
+        subject: Subject,
+        action: Action | str,
+        resource_type: str,
+        *,
+        context: Mapping[str, Any],
+    ) -> Any:  # noqa: ANN401  whatever it answers
+        self._note([AccessRequest(subject, action, Resource.new(resource_type), context)])
+        return pdp.row_filter(subject, action, resource_type, context=context)
 
 
 def _real(core: Core) -> Wiring | None:
