@@ -7,12 +7,12 @@ Imports L0 and L1 only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
 import attrs
 
 from pep.cache import Entry, expiry
+from pep.decision import decision_of, malformed
 from pep.errors import AttributeProviderError, ExtractionError, PDPReplyError
 from pep.fault import Fault, fault_of
 from pep.model import AccessRequest, Decision, Effect
@@ -184,7 +184,7 @@ def _batch(reply: Reply, wanted: int) -> list[_Checked]:
         return [_checked(reply)] * wanted
     values = reply.value
     if type(values) not in {list, tuple}:
-        return [_malformed(values)] * wanted
+        return [(None, Fault.MALFORMED, malformed(values))] * wanted
     if len(values) != wanted:
         error = PDPReplyError("a batch was answered with more or fewer decisions than were asked for")
         return [(None, Fault.MISMATCHED, error)] * wanted
@@ -198,21 +198,10 @@ def _checked(reply: Reply) -> _Checked:
 
 
 def _answered(value: object) -> _Checked:
-    if type(value) is Decision:
-        return value, None, None
-    if value is True:
-        return Decision(Effect.PERMIT), None, None
-    if value is False:
-        return Decision(Effect.DENY), None, None
-    return _malformed(value)
-
-
-def _malformed(value: Any) -> _Checked:  # noqa: ANN401  anything but a decision
-    if hasattr(type(value), "__await__") and hasattr(type(value), "close"):
-        with suppress(Exception):
-            value.close()
-    message = f"a decision point must answer a `Decision` or exactly `True` or `False`, not `{type(value).__name__}`"
-    return None, Fault.MALFORMED, PDPReplyError(message)
+    try:
+        return decision_of(value), None, None
+    except PDPReplyError as error:
+        return None, Fault.MALFORMED, error
 
 
 def _keep(wiring: Wiring, answer: Answer) -> None:

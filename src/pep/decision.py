@@ -213,9 +213,14 @@ def decision_of(answer: object) -> Decision:
         return answer
     if answer is True or answer is False:
         return Decision(Effect.PERMIT if answer else Effect.DENY)
+    raise malformed(answer)
+
+
+def malformed(answer: object) -> PDPReplyError:
+    """Return the error of an answer that is no decision; a coroutine is closed, since nobody will await it."""
     kind: Any = type(answer)
     if hasattr(kind, "__await__") and hasattr(kind, "close"):
         with suppress(Exception):
             kind.close(answer)
     message = f"a decision point must answer a `Decision` or exactly `True` or `False`, not `{kind.__name__}`"
-    raise PDPReplyError(message)
+    return PDPReplyError(message)
