@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pep.errors import ConfigurationError
 from pep.model import AccessRequest, Effect, Obligation, Resource, Subject
 from pep.policy import PolicySet, Rule, deny, has, permit, predicate, resource, subject
-from pep.policy.files import PolicyFileError, _Document, assemble, loads
+from pep.policy.files import PolicyFileError, _deepest, _Document, assemble, loads
 from pep.policy.locate import Places
 from pep.policy.revision import canonical_form
 from tests.policy.strategies import policies, timed_conditions
@@ -375,3 +375,20 @@ def test_fuzz(content: bytes, toml: bool) -> None:
     if error is not None:
         assert 1 <= error.line <= text.count("\n") + 2
         assert error.column >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [("", 0), ("[]{}", 0), ("[[]]", 1), ("[][[{}]]", 4), ("[{}][]", 1)],
+    ids=["none", "flat", "deep", "late", "early"],
+)
+def test_where_brackets_nest_deepest(text: str, at: int) -> None:
+    """A file that nests too deep is complained of where it first nests as deep as anywhere."""
+    assert _deepest(text) == at
+
+
+def test_places_of_what_is_no_list_are_those_before() -> None:
+    """Scanning stops at what separates nothing; what was found until then is told."""
+    found = Places('a = [1, "x" 2]\nb = 1', toml=True)
+    assert found.of(("a", 1)) == 8
+    assert found.of(("b",)) == 0

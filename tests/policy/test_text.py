@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import random
 import string
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pep.policy.parse as parsing
 from pep.errors import ConfigurationError
 from pep.policy import action, context, has, now, permit, predicate, resource, subject
 from pep.policy.condition import MAX_NODES, Condition, operands
-from pep.policy.parse import ConditionError, parse
+from pep.policy.parse import MAX_NESTING, ConditionError, parse
 from pep.policy.text import to_text
 from tests.policy.strategies import conditions, timed_conditions
 
@@ -307,3 +309,22 @@ def test_fuzz_near_by(condition: Condition, rnd: random.Random) -> None:
     for _ in range(rnd.randint(1, 3)):
         text[rnd.randrange(len(text))] = rnd.choice(string.printable + "é\x00")
     assert isinstance(reading("".join(text)), Condition | ConditionError)
+
+
+@pytest.mark.parametrize("error", [RecursionError, MemoryError, ValueError])
+def test_what_overwhelms_the_parser_is_refused(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever Python's own parser gives up on is a condition error with a place, on every version."""
+
+    def overwhelmed(*_args: object, **_kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(parsing, "ast", SimpleNamespace(**{**vars(ast), "parse": overwhelmed}))
+    with pytest.raises(ConditionError, match="too complex") as caught:
+        parse("resource.a == 1")
+    assert (caught.value.line, caught.value.column) == (1, 1)
+
+
+def test_nesting_without_brackets_is_bounded_too() -> None:
+    """A condition that nests by words alone is refused at the node that is too deep."""
+    with pytest.raises(ConditionError, match="nest at most"):
+        parse("not " * (MAX_NESTING + 2) + "has(resource.a)")
