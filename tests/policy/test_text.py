@@ -324,7 +324,17 @@ def test_what_overwhelms_the_parser_is_refused(error: type[Exception], monkeypat
     assert (caught.value.line, caught.value.column) == (1, 1)
 
 
-def test_nesting_without_brackets_is_bounded_too() -> None:
-    """A condition that nests by words alone is refused at the node that is too deep."""
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not " * (MAX_NESTING + 2) + "has(resource.a)",
+        "has(resource.a) and not (" * (MAX_NESTING - 1)
+        + "has(resource.b) or has(resource.c)"
+        + ")" * (MAX_NESTING - 1),
+    ],
+    ids=["words alone", "more words than brackets"],
+)
+def test_nesting_is_bounded_where_brackets_are_few(text: str) -> None:
+    """A condition that nests by words is bounded like one that nests by brackets."""
     with pytest.raises(ConditionError, match="nest at most"):
-        parse("not " * (MAX_NESTING + 2) + "has(resource.a)")
+        parse(text)
