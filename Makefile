@@ -7,6 +7,7 @@
 #   make docs       build the documentation into build/site
 #   make bench      run the benchmarks; figures go to build/bench
 #   make bench-peers  the same beside other libraries, in an environment of its own
+#   make fuzz       fuzz the parser of conditions for a minute
 #   make coverage   run the tests with branch coverage of layers L0 to L4
 #   make nox        run the tests on every supported Python found on this machine
 #   make clean      remove what was built; `make distclean` the environment too
@@ -36,7 +37,7 @@ endif
 # pip never runs twice at once in one environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types docs bench bench-peers bench-beside-peers coverage nox clean distclean environment
+.PHONY: help demo test lint format types docs bench bench-peers bench-beside-peers fuzz coverage nox clean distclean environment
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -71,6 +72,9 @@ bench-peers:
 	$(MAKE) --no-print-directory VENV=$(VENV)-peers bench-beside-peers
 
 bench-beside-peers: $(call ready,peers) bench
+
+fuzz: $(call ready,test)
+	$(RUN) -m tests.policy.fuzz
 
 coverage: $(call ready,test)
 	@rm -rf build/coverage && mkdir -p build/coverage
