@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import attrs
 
 from pep.ask import Answer, Timing
 from pep.audit.record import Kind, Record, new_id
-from pep.audit.tell import asked_fields, outcome_fields, verdict_fields
+from pep.audit.tell import asked_fields, decision_told, outcome_fields
 from pep.deciding import Deciding
 from pep.errors import AccessDenied
 from pep.extract import Requirement
@@ -273,12 +274,12 @@ class Enforcement:
         return attrs.evolve(verdict, obligations=tuple(duty.told() for duty in self.deciding.duties))
 
     def _decision_record(self) -> Record:
-        fields = {"entry": self.entry, "latency": self.wiring.clock.monotonic() - self.timing.started}
+        told: dict[str, Any] = {"entry": self.entry, "latency": self.wiring.clock.monotonic() - self.timing.started}
         if self.verdict.request is None:
-            fields |= asked_fields(self.needs, self.frame)
-        fields |= verdict_fields(self.wiring, self.verdict, self.answers)
+            told |= asked_fields(self.needs, self.frame)
+        telling = partial(decision_told, told, self.wiring, self.verdict, tuple(self.answers))
         kind = Kind.CHECK if self.asking else Kind.DECISION
-        return self.wiring.journal.make(kind, fields, record_id=self.record_id)
+        return self.wiring.journal.make(kind, telling, record_id=self.record_id)
 
     def _cancelled_record(self) -> Record:
         ran = True if self.deciding.ran else None

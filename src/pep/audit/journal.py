@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import GeneratorType
 from typing import Any
 
 import attrs
 
-from pep.audit.record import Kind, Record, masked, new_id
+from pep.audit.record import Kind, Record, Telling, masked, new_id
 from pep.errors import AuditError
 from pep.locks import Lock
 from pep.plan import Plan, Raised, Reply, Write, bounded, contain
@@ -38,10 +39,15 @@ class Journal:
     _lost: int = 0
     _lock: Lock = attrs.field(factory=Lock)
 
-    def make(self, kind: Kind, fields: Mapping[str, Any], *, record_id: str | None = None) -> Record:
-        """Make a record; fields that are None are left out."""
+    def make(self, kind: Kind, fields: Mapping[str, Any] | Telling, *, record_id: str | None = None) -> Record:
+        """Make a record; fields that are None are left out. What tells them may be asked later."""
         now = self.clock.wall()
+        if callable(fields):
+            return Record(kind, record_id or new_id(now), now, partial(self._told, fields))
         return Record(kind, record_id or new_id(now), now, masked({"enforcer": self.enforcer, **fields}))
+
+    def _told(self, telling: Telling) -> Mapping[str, Any]:
+        return {"enforcer": self.enforcer, **telling()}
 
     def announce(self, kind: Kind, fields: Mapping[str, Any]) -> None:
         """Have a record written before the next one, when there is a world to write it in."""

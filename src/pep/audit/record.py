@@ -8,15 +8,15 @@ their names. Imports the model, faults, verdicts and profiles only.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, final
 
 import attrs
 import orjson
 
-from pep.frozen import FrozenDict, fields_repr, frozen_items, thaw
+from pep.frozen import FrozenDict, frozen_items, thaw
 from pep.model import AccessRequest, Decision, Resource, Subject
 from pep.verdict import Discharge
 
@@ -27,6 +27,10 @@ SCHEMA: Final = "pep.audit/1"
 _VARIANTS: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 # What is frozen as it is.
 _PLAIN: Final = frozenset({bool, int, float})
+
+
+#: Tells the fields of a record when they are first asked for.
+Telling = Callable[[], Mapping[str, Any]]
 
 
 class Kind(Enum):
@@ -42,7 +46,7 @@ class Kind(Enum):
     CLOSE = "close"
 
 
-@attrs.frozen(eq=False, repr=False)
+@final
 class Record:
     """
     One audit record; immutable, masked.
@@ -54,15 +58,45 @@ class Record:
 
         time: When it was made: seconds since 1970 in UTC.
 
-        fields: Everything else: name → JSON value; nothing in it needs masking any more.
+    Args:
+        fields: Everything else: name → JSON value, masked already; or a function that tells it when it is first
+            asked for, of values that do not change.
     """
+
+    __slots__ = ("_fields", "id", "kind", "time")
 
     kind: Kind
     id: str
     time: float
-    fields: FrozenDict
+    _fields: Mapping[str, Any] | Telling
 
-    __repr__ = fields_repr
+    def __init__(self, kind: Kind, id: str, time: float, fields: Mapping[str, Any] | Telling) -> None:  # noqa: A002  as in the JSON
+        assign = object.__setattr__
+        assign(self, "kind", kind)
+        assign(self, "id", id)
+        assign(self, "time", time)
+        assign(self, "_fields", fields)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise attrs.exceptions.FrozenInstanceError
+
+    def __delattr__(self, name: str) -> None:
+        raise attrs.exceptions.FrozenInstanceError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Record, (self.kind, self.id, self.time, self.fields)
+
+    def __repr__(self) -> str:
+        return f"Record({self.kind}, {self.id!r}, {self.time!r}, {self.fields!r})"
+
+    @property
+    def fields(self) -> FrozenDict:
+        """Everything else: name → JSON value; nothing in it needs masking any more."""
+        told = self._fields
+        if type(told) is not FrozenDict:
+            told = masked(told() if callable(told) else told)
+            object.__setattr__(self, "_fields", told)
+        return told
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  a JSON value
         return self.to_dict()[name]
@@ -92,6 +126,22 @@ class Record:
     def _all(self) -> dict[str, Any]:
         head = {"schema": SCHEMA, "kind": self.kind.value, "id": self.id, "time": _timestamp(self.time)}
         return {**head, **self.fields, **head}
+
+
+def record_of(taken: Record | tuple[Any, ...]) -> Record:
+    """Return a record, or the one that a note of the hot path stands for."""
+    if type(taken) is Record:
+        return taken
+    told: Record = taken[0].record(taken)
+    return told
+
+
+def json_of(taken: Record | tuple[Any, ...]) -> bytes:
+    """Return the JSON of a record, or of the one that a note of the hot path stands for."""
+    if type(taken) is Record:
+        return taken.to_json()
+    told: bytes = taken[0].json(taken)
+    return told
 
 
 def new_id(now: float) -> str:

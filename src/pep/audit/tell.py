@@ -29,6 +29,13 @@ def asked_fields(needs: Sequence[Requirement], frame: Frame) -> dict[str, Any]:
     return fields
 
 
+def decision_told(
+    told: Mapping[str, Any], wiring: Wiring, verdict: Verdict, answers: Sequence[Answer]
+) -> dict[str, Any]:
+    """Tell a decision: what is known of the call, and the verdict."""
+    return {**told, **verdict_fields(wiring, verdict, answers)}
+
+
 def verdict_fields(wiring: Wiring, verdict: Verdict, answers: Sequence[Answer]) -> dict[str, Any]:
     """Tell a verdict: what it rests on, how it was had, and what became of its obligations."""
     chief = next((answer for answer in answers if answer.request is verdict.request), None)
