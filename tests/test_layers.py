@@ -17,6 +17,7 @@ LAYERS = {
     "locks": 0,
     "frozen": 0,
     "decision": 0,
+    "entities": 0,
     "model": 0,
     "plan": 0,
     "clock": 0,

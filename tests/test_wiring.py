@@ -45,7 +45,8 @@ def test_what_a_decision_point_can_do_is_looked_at_once() -> None:
     pdp = Batching()
     other = attrs.evolve(plain, pdp=pdp, pdp_name="batching")
     assert (other.batches, other.threaded) == (pdp, True)
-    assert other.key(REQUEST) == b"batching\n" + REQUEST.key != plain.key(REQUEST)
+    assert other.key(REQUEST) == other.key(REQUEST) != plain.key(REQUEST)
+    assert attrs.evolve(other).key(REQUEST) == other.key(REQUEST)
 
 
 PROFILES: Final = {

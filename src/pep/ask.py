@@ -141,11 +141,12 @@ def _ask(wiring: Wiring, answers: Sequence[Answer], timing: Timing, slow: Fault)
         for answer in answers:
             _overdue(answer, slow)
         return
-    distinct = list({answer.request.key: answer.request for answer in answers}.values())
-    replies = yield from _replies(wiring, distinct, timing.deadline)
-    by_key = dict(zip((request.key for request in distinct), replies, strict=True))
-    for answer in answers:
-        answer.decision, answer.fault, answer.cause = by_key[answer.request.key]
+    keys = [wiring.key(answer.request) for answer in answers]
+    distinct = {key: answer.request for key, answer in zip(keys, answers, strict=True)}
+    replies = yield from _replies(wiring, list(distinct.values()), timing.deadline)
+    by_key = dict(zip(distinct, replies, strict=True))
+    for key, answer in zip(keys, answers, strict=True):
+        answer.decision, answer.fault, answer.cause = by_key[key]
         answer.excusable = now <= timing.half and not timing.again
         if answer.fault is Fault.TIMEOUT and not answer.excusable:
             _overdue(answer, slow)

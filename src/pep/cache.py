@@ -7,28 +7,90 @@ Imports the model only. Times are seconds on a clock that includes suspend.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Hashable, Iterator
+from typing import Final, final
 
 import cachetools
 
 from pep.errors import ConfigurationError
 from pep.locks import Lock
-from pep.model import AccessRequest, Decision
+from pep.model import AccessRequest, Action, Decision, Effect
 
 #: How many separate floors are remembered before they collapse into one over everything.
 MAX_FLOORS: Final = 10_000
 
+#: How many shapes are told apart by identity; the rest by value.
+MAX_SHAPES: Final = 4096
+
+#: The shape, who asks in which circumstances, and the resource: its id where that is all there is of it.
+Key = tuple[Hashable, bytes, "bytes | str"]
+
 _FOREVER: Final = float("inf")
 
 
-class Entry(NamedTuple):
-    """A decision that was had: when its question started, when it expires, the epoch before it."""
+class Entry:
+    """
+    A decision that was had.
 
-    decision: Decision
-    started: float
-    expires: float
-    epoch: int
+    Attributes:
+        decision: The decision.
+
+        started: When its question started.
+
+        expires: When it may no longer be served.
+
+        epoch: The epoch read before its question, or a later one up to which nothing it rests on was revoked.
+
+        tail: What a sink remembers of the record of a hit, if anything.
+    """
+
+    __slots__ = ("decision", "epoch", "expires", "started", "tail")
+
+    def __init__(self, decision: Decision, started: float, expires: float, epoch: int) -> None:
+        self.decision, self.started, self.expires, self.epoch = decision, started, expires, epoch
+        self.tail: bytes | None = None
+
+
+@final
+class Shape:
+    """What many requests share, by identity: decision point, action, and the resource's type or none."""
+
+    __slots__ = ()
+
+
+class Shapes:
+    """
+    The shapes of one decision point's requests, and the keys made of them.
+
+    Two of them never make an equal key: a shape is equal to itself alone.
+
+    Args:
+        owner: The decision point.
+    """
+
+    __slots__ = ("_known", "_rest", "owner")
+
+    def __init__(self, owner: object = None) -> None:
+        self.owner = owner
+        self._known: dict[tuple[bytes, str | None], Shape] = {}
+        self._rest = Shape()
+
+    def shape(self, action: Action, kind: str | None) -> Hashable:
+        """Return the shape of an action on resources of a type; None is the type of one that has properties."""
+        wanted = action.key, kind
+        known = self._known.get(wanted)
+        if known is None:
+            if len(self._known) >= MAX_SHAPES:
+                return (self._rest, *wanted)
+            known = self._known.setdefault(wanted, Shape())
+        return known
+
+    def key(self, request: AccessRequest) -> Key:
+        """Return the cache key of a request: the decision point's identity, and everything it is sent."""
+        resource = request.resource
+        if resource.id is None or resource.properties:
+            return self.shape(request.action, None), request.who, resource.key
+        return self.shape(request.action, resource.type), request.who, resource.id
 
 
 class Generations:
@@ -106,7 +168,7 @@ def floors_of(request: AccessRequest) -> Iterator[tuple[str, ...]]:
 
 class DecisionCache:
     """
-    Decisions by the canonical bytes of everything the decision point was sent.
+    Decisions by a key of everything the decision point was sent; see `Shapes.key`.
 
     Reads take no lock. Entries never slide: they expire at the start of their question plus their
     time to live. Faults are never in it.
@@ -119,36 +181,43 @@ class DecisionCache:
         if type(entries) is not int or entries < 1:
             message = "a decision cache holds one entry or more; set a profile's ttl to 0 to not cache"
             raise ConfigurationError(message)
-        self._entries: dict[bytes, Entry] = {}
-        self._order: deque[bytes] = deque()
+        #: Permits without obligations; the hot path reads here.
+        self.permits: dict[Key, Entry] = {}
+        self._rest: dict[Key, Entry] = {}
+        self._order: deque[Key] = deque()
         self._limit = entries
         self._lock = Lock()
         self.hits = 0
         self.misses = 0
         self.evictions = 0
 
-    def get(self, key: bytes, now: float) -> Entry | None:
+    def get(self, key: Key, now: float) -> Entry | None:
         """Return the entry of a key, unless it has expired."""
-        entry = self._entries.get(key)
+        entry = self.permits.get(key) or self._rest.get(key)
         if entry is None or now >= entry.expires:
             self.misses += 1
             return None
         self.hits += 1
         return entry
 
-    def put(self, key: bytes, entry: Entry) -> None:
+    def put(self, key: Key, entry: Entry) -> None:
         """Hold an entry until it expires or is the oldest of too many."""
+        decision = entry.decision
+        plain = decision.effect is Effect.PERMIT and not decision.obligations and not decision.advice
+        mine, other = (self.permits, self._rest) if plain else (self._rest, self.permits)
         with self._lock:
-            if key not in self._entries:
+            if key not in mine and other.pop(key, None) is None:
                 self._order.append(key)
-            self._entries[key] = entry
-            while len(self._entries) > self._limit:
-                self.evictions += self._entries.pop(self._order.popleft(), None) is not None
+            mine[key] = entry
+            while len(self) > self._limit:
+                oldest = self._order.popleft()
+                self.evictions += (self.permits.pop(oldest, None) or self._rest.pop(oldest, None)) is not None
 
     def clear(self) -> None:
         """Forget every entry."""
         with self._lock:
-            self._entries.clear()
+            self.permits.clear()
+            self._rest.clear()
             self._order.clear()
 
     def fresh(self) -> DecisionCache:
@@ -156,7 +225,7 @@ class DecisionCache:
         return DecisionCache(entries=self._limit)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.permits) + len(self._rest)
 
     def __repr__(self) -> str:
         return f"<DecisionCache of {len(self)} of {self._limit} entries>"
@@ -166,10 +235,10 @@ class StaleStore:
     """The last real decision per key, for outages only: never a hit."""
 
     def __init__(self, *, entries: int = 10_000) -> None:
-        self._entries: cachetools.LRUCache[bytes, Entry] = cachetools.LRUCache(entries)
+        self._entries: cachetools.LRUCache[Key, Entry] = cachetools.LRUCache(entries)
         self._lock = Lock()
 
-    def get(self, key: bytes, now: float, max_age: float) -> Entry | None:
+    def get(self, key: Key, now: float, max_age: float) -> Entry | None:
         """Return the last decision of a key, where neither *max_age* seconds nor its own ttl have passed."""
         with self._lock:
             entry = self._entries.get(key)
@@ -177,7 +246,7 @@ class StaleStore:
             return None
         return entry
 
-    def put(self, key: bytes, entry: Entry) -> None:
+    def put(self, key: Key, entry: Entry) -> None:
         """Remember a real decision."""
         with self._lock:
             self._entries[key] = entry

@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from pep.audit.journal import Journal
-from pep.cache import DecisionCache, Generations, StaleStore
+from pep.cache import DecisionCache, Generations, Key, Shapes, StaleStore
 from pep.enrich import Providers
 from pep.extract import Registries, Requirement
 from pep.model import AccessRequest, Subject
@@ -35,7 +35,7 @@ class Wiring:
     Args:
         pdp: Who answers.
 
-        pdp_name: Its identity, in records and in cache keys.
+        pdp_name: What it is called in records.
 
         profiles: How each action is enforced.
 
@@ -70,29 +70,32 @@ class Wiring:
     generations: Generations
     registries: Registries
     secret: bytes = b""
+    #: The decision point's identity in cache keys; shared by every wiring that asks the same one.
+    shapes: Shapes = attrs.field(factory=Shapes)
     #: Its allowances are shared by every wiring made from this one.
     _allowances: dict[int, tuple[FailOpen, Allowance]] = attrs.field(factory=dict, alias="allowances")
     #: The decision point again, where it takes batches.
     batches: BatchPDP | None = attrs.field(init=False)
     #: Whether the decision point is asked on a thread of its own.
     threaded: bool = attrs.field(init=False)
-    _prefix: bytes = attrs.field(init=False)
     _likely: dict[str, tuple[Profile, ...]] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
+        # INVARIANT: what one decision point answered is never another's answer.
+        if self.shapes.owner is not self.pdp:
+            self.shapes = Shapes(self.pdp)
         # Once, since a look at a protocol costs more than a decision.
         self.batches = self.pdp if isinstance(self.pdp, BatchPDP) else None
         self.threaded = getattr(self.pdp, "threaded", False) is True
-        self._prefix = self.pdp_name.encode() + b"\n"
 
     @property
     def pure(self) -> bool:
         """Whether answers depend on the request and the policy revision alone; new policies may change that."""
         return getattr(self.pdp, "pure", False) is True
 
-    def key(self, request: AccessRequest) -> bytes:
+    def key(self, request: AccessRequest) -> Key:
         """Return the cache key of a request: everything the decision point is sent, and its identity."""
-        return self._prefix + request.key
+        return self.shapes.key(request)
 
     def likely(self, need: Requirement) -> tuple[Profile, ...]:
         """Return every profile that may hold for a call before its resource is known."""
