@@ -53,7 +53,7 @@ class Entry:
 
 @final
 class Shape:
-    """What many requests share, by identity: decision point, action, and the resource's type or none."""
+    """What many requests share, by identity: decision point, action, and the resource's type."""
 
     __slots__ = ()
 
@@ -72,11 +72,11 @@ class Shapes:
 
     def __init__(self, owner: object = None) -> None:
         self.owner = owner
-        self._known: dict[tuple[bytes, str | None], Shape] = {}
+        self._known: dict[tuple[bytes, str], Shape] = {}
         self._rest = Shape()
 
-    def shape(self, action: Action, kind: str | None) -> Hashable:
-        """Return the shape of an action on resources of a type; None is the type of one that has properties."""
+    def shape(self, action: Action, kind: str) -> Hashable:
+        """Return the shape of an action on resources of a type."""
         wanted = action.key, kind
         known = self._known.get(wanted)
         if known is None:
@@ -88,9 +88,9 @@ class Shapes:
     def key(self, request: AccessRequest) -> Key:
         """Return the cache key of a request: the decision point's identity, and everything it is sent."""
         resource = request.resource
-        if resource.id is None or resource.properties:
-            return self.shape(request.action, None), request.who, resource.key
-        return self.shape(request.action, resource.type), request.who, resource.id
+        # Text or bytes, which never are equal.
+        what = resource.key if resource.id is None or resource.properties else resource.id
+        return self.shape(request.action, resource.type), request.who, what
 
 
 class Generations:
