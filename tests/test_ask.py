@@ -203,6 +203,31 @@ def test_what_was_revoked_since_is_no_hit(world: str) -> None:
     assert [request.subject.id for request in scene.asked] == ["alice", "bob", "bob"]
 
 
+@worlds
+def test_a_hit_that_still_holds_moves_up(world: str) -> None:
+    """After somebody else's revocation the next hit compares floors, and the one after that one number."""
+    scene = Scene(world, profile=Profile(permit_ttl=60))
+    scene.do("check", "edit", DOCUMENT)
+    scene.enforcer.invalidate(subject=Subject("user", "bob"))
+    wiring = scene.core.wiring()
+    (entry,) = wiring.cache.permits.values()
+    assert entry.epoch < wiring.generations.epoch
+    assert scene.do("check", "edit", DOCUMENT).cached
+    assert entry.epoch == wiring.generations.epoch
+
+
+@worlds
+def test_what_was_revoked_is_dropped_when_it_is_found(world: str) -> None:
+    """It was a miss, and takes no room until it is asked for again."""
+    answers = [None, True]
+    scene = Scene(world, lambda _request: answers.pop(), profile=Profile(permit_ttl=60))
+    scene.do("check", "edit", DOCUMENT)
+    scene.enforcer.invalidate(subject=ALICE)
+    assert not scene.do("check", "edit", DOCUMENT).allowed
+    cache = scene.core.wiring().cache
+    assert (cache.hits, cache.misses, len(cache)) == (0, 2, 0)
+
+
 # --- enrichment ----------------------------------------------------------------------------------------------
 
 

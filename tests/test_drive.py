@@ -153,7 +153,7 @@ def test_code_is_dispatched_in_the_caller_s_frame(world: str) -> None:
         asked = yield Invoke(current_frame)
         return ran.value, asked.value
 
-    outer = Frame(None, 1)
+    outer = Frame(depth=1)
     assert drive(world, plan(), frame=outer) == ((frame, 1, 2), outer)
     assert current_frame() is before
 
@@ -629,13 +629,13 @@ def test_who_acts_is_as_before_after_every_end() -> None:
         before = current_frame()
         performer = APerformer(FakeClock())
         with pytest.raises(MemoryError):
-            await arun(once(Invoke(raising(MemoryError()))), performer, Frame(None, 3))
+            await arun(once(Invoke(raising(MemoryError()))), performer, Frame(depth=3))
         assert current_frame() is before
         inner = asyncio.current_task()
         assert inner is not None
         asyncio.get_running_loop().call_soon(inner.cancel)
         with pytest.raises(asyncio.CancelledError):
-            await arun(once(Invoke(asyncio.Event().wait)), performer, Frame(None, 3))
+            await arun(once(Invoke(asyncio.Event().wait)), performer, Frame(depth=3))
         assert current_frame() is before
 
     asyncio.run(main())

@@ -19,10 +19,14 @@ from pep.plan import (
     Sleep,
     Write,
     attempt,
+    awaitable,
     bounded,
     call,
     contain,
+    discard,
     gather,
+    having,
+    pending,
     sleep,
     unwrap,
 )
@@ -50,7 +54,7 @@ def nap(*seconds: float, value: Any = "rested") -> Plan[Any]:
 def test_an_attempt_is_one_step() -> None:
     """Calling an extension point is one step that says what, with what, until when, where and as whom."""
     steps, value = drive(attempt(print, 1, 2, deadline=3.0, threaded=True, frame="f"), Returned(4))
-    assert [attrs.astuple(step) for step in steps] == [(print, (1, 2), 3.0, True, "f")]
+    assert [attrs.astuple(step) for step in steps] == [(print, (1, 2), 3.0, True, "f", False)]
     assert value == Returned(4)
 
 
@@ -80,7 +84,7 @@ def test_what_was_raised_crosses_as_a_value() -> None:
     with pytest.raises(ValueError, match="told"):
         drive(call(print), Raised(ERROR))
     steps, value = drive(call(print, 1, deadline=2.0, threaded=True), Returned(3))
-    assert [attrs.astuple(step) for step in steps] == [(print, (1,), 2.0, True, None)]
+    assert [attrs.astuple(step) for step in steps] == [(print, (1,), 2.0, True, None, False)]
     assert value == 3
 
 
@@ -177,3 +181,93 @@ def test_sleeping_raises_what_went_wrong() -> None:
     """Sleep that was cut short is an error of whoever slept."""
     with pytest.raises(ValueError, match="told"):
         drive(sleep(1), Raised(ERROR))
+
+
+# --- what is still to be had -----------------------------------------------------------------------------
+
+
+async def coroutine() -> None:
+    """Do nothing."""
+
+
+class Closing:
+    """Counts how often it was closed or cancelled, and fails at it."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def close(self) -> None:
+        self.ended.append("closed")
+        raise RuntimeError
+
+
+class Cancelling:
+    """The same, for what can only be cancelled."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def cancel(self) -> None:
+        self.ended.append("cancelled")
+
+
+def test_an_awaitable_nobody_awaits_is_closed() -> None:
+    """Closed or cancelled, or left alone where it knows neither; failing at it is no news."""
+    discard(coroutine())
+    closing, cancelling = Closing(), Cancelling()
+    discard(closing)
+    discard(cancelling)
+    discard(object())
+    assert (closing.ended, cancelling.ended) == (["closed"], ["cancelled"])
+
+
+def test_what_must_be_awaited_is_told_by_its_class() -> None:
+    """An attribute of the object is not enough, as for the language."""
+    made = coroutine()
+    assert awaitable(made)
+    made.close()
+    plain = Closing()
+    plain.__await__ = lambda: iter(())  # type: ignore[attr-defined]
+    assert not awaitable(plain)
+
+
+def planned() -> Plan[int]:
+    return (yield from call(print))
+
+
+def test_what_is_still_to_be_had() -> None:
+    """A plan or an awaitable is; a value or an error is not."""
+    made, plan = coroutine(), planned()
+    assert pending(Returned(made))
+    assert pending(Returned(plan))
+    assert not pending(Returned(3))
+    assert not pending(Raised(ERROR))
+    made.close()
+
+
+def test_having_what_is_still_to_be_had() -> None:
+    """A plan is run with every step bound; an awaitable is handed on, once, for the performer to await."""
+    steps, value = drive(having(planned(), 2.0), Returned(4))
+    assert value == Returned(4)
+    assert [step.deadline for step in steps] == [2.0]
+    made = coroutine()
+    plan = having(made, 3.0)
+    step = plan.send(None)
+    assert (step.fn(), step.deadline) == (made, 3.0)
+    with pytest.raises(StopIteration) as ended:
+        plan.send(Returned(5))
+    assert ended.value.value == Returned(5)
+    made.close()
+
+
+def test_what_nobody_comes_to_await_is_closed() -> None:
+    """Not once it was handed on: then it is somebody else's."""
+    closing = Closing()
+    plan = having(closing, None)
+    plan.send(None)
+    plan.close()
+    assert closing.ended == ["closed"]
+    plan = having(closing, None)
+    plan.send(None).fn()
+    plan.close()
+    assert closing.ended == ["closed"]

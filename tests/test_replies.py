@@ -8,52 +8,7 @@ from typing import Any
 import pytest
 
 from pep.plan import Plan, Raised, Returned, Sleep
-from pep.replies import advance, awaitable, brought, close, discard
-
-
-async def coroutine() -> None:
-    """Do nothing."""
-
-
-class Closing:
-    """Counts how often it was closed or cancelled, and fails at it."""
-
-    def __init__(self) -> None:
-        self.ended: list[str] = []
-
-    def close(self) -> None:
-        self.ended.append("closed")
-        raise RuntimeError
-
-
-class Cancelling:
-    """The same, for what can only be cancelled."""
-
-    def __init__(self) -> None:
-        self.ended: list[str] = []
-
-    def cancel(self) -> None:
-        self.ended.append("cancelled")
-
-
-def test_an_awaitable_nobody_awaits_is_closed() -> None:
-    """Closed or cancelled, or left alone where it knows neither; failing at it is no news."""
-    discard(coroutine())
-    closing, cancelling = Closing(), Cancelling()
-    discard(closing)
-    discard(cancelling)
-    discard(object())
-    assert (closing.ended, cancelling.ended) == (["closed"], ["cancelled"])
-
-
-def test_what_must_be_awaited_is_told_by_its_class() -> None:
-    """An attribute of the object is not enough, as for the language."""
-    made = coroutine()
-    assert awaitable(made)
-    made.close()
-    plain = Closing()
-    plain.__await__ = lambda: iter(())  # type: ignore[attr-defined]
-    assert not awaitable(plain)
+from pep.replies import advance, brought, close
 
 
 def test_a_plan_that_yields_while_closing_is_left_as_it_is() -> None:

@@ -1,7 +1,7 @@
 """
 Asking: enrichment, cache and decision point, for one request or many, with what a failure mode may serve.
 
-Imports L0 and L1 only.
+Who asks what somebody else is asking right now waits for that answer. Imports L0 and L1 only.
 """
 
 from __future__ import annotations
@@ -11,20 +11,38 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import attrs
 
-from pep.cache import Entry, expiry
+from pep.cache import Key
 from pep.decision import decision_of, malformed
 from pep.errors import AttributeProviderError, ExtractionError, PDPReplyError
 from pep.fault import Fault, fault_of
-from pep.model import AccessRequest, Decision, Effect
-from pep.plan import Plan, Raised, Reply, attempt, contain, gather
-from pep.profile import FailStale, Profile
-from pep.settle import excuses
+from pep.flights import Ended, Flight, is_aboard, step_aboard, step_off
+from pep.keeping import Came, Checked, came_of, key_of, serve_cached, serve_stale
+from pep.model import AccessRequest, Decision
+from pep.plan import (
+    Invoke,
+    Launch,
+    Plan,
+    Raised,
+    Reply,
+    Returned,
+    Wait,
+    attempt,
+    contain,
+    discard,
+    gather,
+    having,
+    pending,
+)
+from pep.profile import Profile
 from pep.wiring import Wiring
 
 T = TypeVar("T")
 
 #: How many questions are in the air at once, where the decision point takes one at a time.
 ABREAST: Final = 16
+
+#: How often one question boards, before it is asked apart from all others.
+BOARDINGS: Final = 4
 
 
 class Timing(NamedTuple):
@@ -67,6 +85,8 @@ class Answer:
     excusable: bool = False
     #: The names that attribute providers answer for, whatever the call claimed.
     provided: tuple[str, ...] = ()
+    #: What it is cached by, once it was looked up.
+    key: Key | None = attrs.field(default=None, init=False)
 
     @property
     def stale(self) -> bool:
@@ -88,14 +108,13 @@ def answer_all(wiring: Wiring, answers: Sequence[Answer], timing: Timing) -> Pla
     entered = wiring.clock.monotonic()
     if wiring.providers:
         yield from _enrich_all(wiring, answers, timing)
-    asked = [answer for answer in answers if answer.fault is None and not _serve_cached(wiring, answer)]
+    asked = [answer for answer in answers if answer.fault is None and not serve_cached(wiring, answer)]
     if not asked:
         return
     slow = Fault.ATTRIBUTES if wiring.providers and entered <= timing.half else Fault.EXTRACTION
     yield from _ask(wiring, asked, timing, Fault.TIMEOUT if timing.again else slow)
     for answer in asked:
-        _keep(wiring, answer)
-        _serve_stale(wiring, answer)
+        serve_stale(wiring, answer)
 
 
 def _enrich_all(wiring: Wiring, answers: Sequence[Answer], timing: Timing) -> Plan[None]:
@@ -122,18 +141,6 @@ def _side_by_side(plans: Sequence[Plan[Any]], deadline: float) -> Plan[Sequence[
     return (yield from gather(*plans, deadline=deadline))
 
 
-def _serve_cached(wiring: Wiring, answer: Answer) -> bool:
-    profile = answer.profile
-    if not wiring.pure and not profile.permit_ttl and not profile.deny_ttl:
-        return False
-    entry = wiring.cache.get(wiring.key(answer.request), answer.started)
-    if entry is None or not wiring.generations.holds(answer.request, entry.epoch):
-        return False
-    answer.decision, answer.cached, answer.epoch = entry.decision, True, entry.epoch
-    answer.age = max(0.0, answer.started - entry.started)
-    return True
-
-
 def _ask(wiring: Wiring, answers: Sequence[Answer], timing: Timing, slow: Fault) -> Plan[None]:
     """Ask about what nothing else answers; *slow* is the fault where others have spent the time for it."""
     now = wiring.clock.monotonic()
@@ -141,14 +148,16 @@ def _ask(wiring: Wiring, answers: Sequence[Answer], timing: Timing, slow: Fault)
         for answer in answers:
             _overdue(answer, slow)
         return
-    keys = [wiring.key(answer.request) for answer in answers]
-    distinct = {key: answer.request for key, answer in zip(keys, answers, strict=True)}
-    replies = yield from _replies(wiring, list(distinct.values()), timing.deadline)
-    by_key = dict(zip(distinct, replies, strict=True))
-    for key, answer in zip(keys, answers, strict=True):
-        answer.decision, answer.fault, answer.cause = by_key[key]
+    if len(answers) == 1 and wiring.shapes.immediate:
+        came = [came_of(wiring, answers[0], _at_once(wiring, answers[0].request, timing.deadline))]
+    elif len(answers) == 1:
+        came = [(yield from _ask_one(wiring, answers[0], timing.deadline))]
+    else:
+        came = yield from _ask_many(wiring, answers, timing.deadline)
+    for answer, (decision, fault, cause, epoch, _) in zip(answers, came, strict=True):
+        answer.decision, answer.fault, answer.cause, answer.epoch = decision, fault, cause, epoch
         answer.excusable = now <= timing.half and not timing.again
-        if answer.fault is Fault.TIMEOUT and not answer.excusable:
+        if fault is Fault.TIMEOUT and not answer.excusable:
             _overdue(answer, slow)
 
 
@@ -157,16 +166,153 @@ def _overdue(answer: Answer, slow: Fault) -> None:
     answer.cause = TimeoutError("the time was spent before the decision point was asked")
 
 
-_Checked = tuple["Decision | None", "Fault | None", "BaseException | None"]
+def _ask_one(wiring: Wiring, answer: Answer, deadline: float) -> Plan[Came]:
+    """Ask, or wait for somebody who asks the same; whoever leads goes the same way as those who follow."""
+    for _boarding in range(BOARDINGS if _flies(wiring, answer) else 0):
+        flight, mine = _board(wiring, answer, deadline)
+        if mine and serve_cached(wiring, answer, again=True):
+            # Somebody landed between the look at the cache and this.
+            flight.land(Ended.ABANDONED)
+            return Came(answer.decision, None, None, answer.epoch)
+        if mine:
+            yield from _lead(wiring, flight, answer, deadline)
+        came = yield from _landed(wiring, flight, answer, deadline, mine=mine)
+        if type(came) is Came:
+            return came
+        if came is Ended.ALONE:
+            break
+    decide, threaded = wiring.pdp.decide, wiring.threaded
+    reply = yield from attempt(decide, answer.request, deadline=deadline, threaded=threaded)
+    return came_of(wiring, answer, _checked(reply))
 
 
-def _replies(wiring: Wiring, requests: Sequence[AccessRequest], deadline: float) -> Plan[list[_Checked]]:
+def _at_once(wiring: Wiring, request: AccessRequest, deadline: float) -> Checked:
+    """Ask what answers from memory: there is nothing to wait for, and no step to take."""
+    try:
+        value = wiring.pdp.decide(request)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  user code may raise anything
+        return None, fault_of(error), error
+    if wiring.clock.monotonic() > deadline:
+        return None, Fault.TIMEOUT, TimeoutError("no answer by the deadline")
+    return _answered(value)
+
+
+def _flies(wiring: Wiring, answer: Answer) -> bool:
+    """Tell whether others may have the answer too: it would be cached, and is not there at once."""
+    if wiring.shapes.immediate or answer.shadowed or is_aboard():
+        return False
+    ttl = answer.profile.permit_ttl
+    return wiring.pure if ttl is None else ttl > 0
+
+
+def _board(wiring: Wiring, answer: Answer, deadline: float) -> tuple[Flight, bool]:
+    board, now = wiring.shapes.flights.board, wiring.clock.monotonic()
+    return board(key_of(wiring, answer), answer.request, answer.epoch, deadline, wiring.generations, now)
+
+
+def _lead(wiring: Wiring, flight: Flight, answer: Answer, deadline: float) -> Plan[None]:
+    """Ask, and see to it that the flight lands: here, or where what has to be waited for is had."""
+    decide, threaded = wiring.pdp.decide, wiring.threaded
+    token, reply = step_aboard(), Returned(None)
+    try:
+        if threaded:
+            asking = attempt(decide, answer.request, deadline=deadline, threaded=True)
+            yield Launch(_flown(wiring, answer, asking), flight, deadline)
+            return
+        reply = yield Invoke(decide, (answer.request,), deadline, kept=True)
+        if pending(reply):
+            yield Launch(_flown(wiring, answer, having(reply.value, deadline)), flight, deadline)
+        else:
+            flight.land(Returned(came_of(wiring, answer, _checked(reply))))
+    finally:
+        step_off(token)
+        if not flight.launched:
+            flight.land(Ended.ABANDONED)
+            if pending(reply):
+                discard(reply.value)
+
+
+def _flown(wiring: Wiring, answer: Answer, asking: Plan[Reply]) -> Plan[Came]:
+    reply = yield from asking
+    return came_of(wiring, answer, _checked(reply))
+
+
+def _landed(wiring: Wiring, flight: Flight, answer: Answer, deadline: float, *, mine: bool) -> Plan[Came | Ended]:
+    """Wait for a flight; return what it brought, or why that is nothing: `ALONE` is to ask apart, else board again."""
+    landed = flight.landed
+    if landed is None:
+        reply = yield Wait(flight, min(deadline, flight.deadline))
+        landed = reply.value if type(reply) is Returned else reply
+    if type(landed) is Raised:
+        return Came(None, Fault.INTERNAL, landed.error, answer.epoch)
+    late = wiring.clock.monotonic() >= deadline
+    if isinstance(landed, Ended):
+        late = deadline <= flight.deadline if landed is Ended.TIMED_OUT else late
+        return _given_up(answer) if late and landed is not Ended.ALONE else landed
+    came: Came = landed.value
+    if mine:
+        return came
+    if not wiring.generations.holds(answer.request, came.epoch) or (came.fault is Fault.TIMEOUT and not late):
+        return Ended.ABANDONED
+    if answer.started >= came.expires:
+        return Ended.ALONE
+    wiring.shapes.flights.joined += 1
+    return came
+
+
+def _given_up(answer: Answer) -> Came:
+    return Came(None, Fault.TIMEOUT, TimeoutError("no answer by the deadline"), answer.epoch)
+
+
+def _ask_many(wiring: Wiring, answers: Sequence[Answer], deadline: float) -> Plan[list[Came]]:
+    """Ask about many at once; what others ask already is waited for afterwards, and asked last where that fails."""
+    first: dict[Key, Answer] = {}
+    for answer in answers:
+        first.setdefault(key_of(wiring, answer), answer)
+    flights = {key: _board(wiring, answer, deadline) for key, answer in first.items() if _flies(wiring, answer)}
+    led = {key: flight for key, (flight, mine) in flights.items() if mine}
+    followed = {key: flight for key, (flight, mine) in flights.items() if not mine}
+    found = yield from _lead_many(
+        wiring, {key: one for key, one in first.items() if key not in followed}, led, deadline
+    )
+    for key, flight in followed.items():
+        came = yield from _landed(wiring, flight, first[key], deadline, mine=False)
+        if type(came) is Came:
+            found[key] = came
+    left = {key: one for key, one in first.items() if key not in found}
+    if left:
+        found |= yield from _lead_many(wiring, left, {}, deadline)
+    return [found[key_of(wiring, answer)] for answer in answers]
+
+
+def _lead_many(
+    wiring: Wiring, asked: dict[Key, Answer], led: dict[Key, Flight], deadline: float
+) -> Plan[dict[Key, Came]]:
+    """Ask about many at once, and land the flights that others wait for."""
+    if not asked:
+        return {}
+    token = step_aboard()
+    try:
+        checked = yield from _replies(wiring, [answer.request for answer in asked.values()], deadline)
+        found = {key: came_of(wiring, answer, one) for (key, answer), one in zip(asked.items(), checked, strict=True)}
+        for key, flight in led.items():
+            flight.land(Returned(found[key]))
+    finally:
+        step_off(token)
+        for flight in led.values():
+            flight.land(Ended.ABANDONED)
+    return found
+
+
+def _replies(wiring: Wiring, requests: Sequence[AccessRequest], deadline: float) -> Plan[list[Checked]]:
     threaded = wiring.threaded
     if len(requests) > 1 and wiring.batches is not None:
         decide_many = wiring.batches.decide_many
         reply = yield from attempt(decide_many, tuple(requests), deadline=deadline, threaded=threaded)
-        return _batch(reply, len(requests))
-    found: list[_Checked] = []
+        return batch_of(reply, len(requests))
+    found: list[Checked] = []
     for few in _chunks(requests):
         asked = [attempt(wiring.pdp.decide, request, deadline=deadline, threaded=threaded) for request in few]
         replies = yield from _side_by_side(asked, deadline)
@@ -180,7 +326,8 @@ def _chunks(several: Sequence[T]) -> Iterator[Sequence[T]]:
         yield several[start : start + ABREAST]
 
 
-def _batch(reply: Reply, wanted: int) -> list[_Checked]:
+def batch_of(reply: Reply, wanted: int) -> list[Checked]:
+    """Check what a batch was answered with; one reply that is none is one for each."""
     if isinstance(reply, Raised):
         return [_checked(reply)] * wanted
     values = reply.value
@@ -192,41 +339,14 @@ def _batch(reply: Reply, wanted: int) -> list[_Checked]:
     return [_answered(value) for value in values]
 
 
-def _checked(reply: Reply) -> _Checked:
+def _checked(reply: Reply) -> Checked:
     if isinstance(reply, Raised):
         return None, fault_of(reply.error), reply.error
     return _answered(reply.value)
 
 
-def _answered(value: object) -> _Checked:
+def _answered(value: object) -> Checked:
     try:
         return decision_of(value), None, None
     except PDPReplyError as error:
         return None, Fault.MALFORMED, error
-
-
-def _keep(wiring: Wiring, answer: Answer) -> None:
-    decision, profile = answer.decision, answer.profile
-    if decision is None or decision.effect is Effect.INDETERMINATE or answer.shadowed:
-        return
-    if isinstance(profile.on_failure, FailStale):
-        entry = Entry(decision, answer.started, expiry(answer.started, decision.ttl), answer.epoch)
-        wiring.stale.put(wiring.key(answer.request), entry)
-    ttl = profile.permit_ttl if decision.effect is Effect.PERMIT else profile.deny_ttl
-    if ttl == 0 or decision.ttl == 0 or (ttl is None and not wiring.pure):
-        return
-    # INVARIANT: what was revoked while the question was in the air is not cached.
-    if wiring.generations.holds(answer.request, answer.epoch):
-        entry = Entry(decision, answer.started, expiry(answer.started, ttl, decision.ttl), answer.epoch)
-        wiring.cache.put(wiring.key(answer.request), entry)
-
-
-def _serve_stale(wiring: Wiring, answer: Answer) -> None:
-    mode, fault = answer.profile.on_failure, answer.fault
-    if fault is None or not isinstance(mode, FailStale) or not answer.excusable or not excuses(mode, fault):
-        return
-    now = wiring.clock.boottime()
-    entry = wiring.stale.get(wiring.key(answer.request), now, mode.max_age)
-    if entry is not None and wiring.generations.holds(answer.request, entry.epoch):
-        answer.decision, answer.cached, answer.epoch = entry.decision, True, entry.epoch
-        answer.age = now - entry.started

@@ -1,7 +1,7 @@
 """
 Drivers: all that exists twice. Each sends a plan the replies to its steps.
 
-Imports L0, clocks, scopes and replies only; asyncio where it is used.
+Imports L0, clocks, scopes, replies and flights only; asyncio where it is used.
 """
 
 from __future__ import annotations
@@ -15,9 +15,25 @@ import attrs
 
 from pep.abreast import SideBySide, plans_of
 from pep.errors import PDPError, PDPReplyError
-from pep.plan import Dispatch, Gather, Invoke, Plan, Raised, Reply, Returned, Sleep, Step, Write
+from pep.flying import alaunch, await_landing, launch, wait
+from pep.plan import (
+    Dispatch,
+    Gather,
+    Invoke,
+    Launch,
+    Plan,
+    Raised,
+    Reply,
+    Returned,
+    Sleep,
+    Step,
+    Wait,
+    Write,
+    awaitable,
+    discard,
+)
 from pep.protocols import Clock
-from pep.replies import advance, awaitable, brought, close, discard, late, settled, within
+from pep.replies import advance, brought, close, late, settled, within
 from pep.scope import NOBODY, Frame, enter_frame, leave_frame
 from pep.threads import Threads
 
@@ -126,6 +142,10 @@ class Performer:
                 return Returned(None, suspended=True)
             case Gather():
                 return SideBySide(self, step).run()
+            case Launch():
+                return launch(self, step)
+            case Wait():
+                return wait(self, step)
             case _:
                 assert_never(step)
 
@@ -209,6 +229,10 @@ class APerformer:
                 return await self._sleep(step)
             case Gather():
                 return await self._gather(step)
+            case Launch():
+                return alaunch(self, step)
+            case Wait():
+                return await await_landing(self, step)
             case _:
                 assert_never(step)
 
@@ -219,6 +243,8 @@ class APerformer:
             return await self._on_thread(step)
         reply = within(step.frame, step.fn, step.args, {})
         if isinstance(reply, Returned) and awaitable(reply.value):
+            if step.kept:
+                return reply
             reply = await self._awaited(settled(reply.value, step.frame), step.deadline)
         return self.closing.in_time(reply, step.deadline)
 
@@ -263,10 +289,10 @@ class APerformer:
         try:
             await asyncio.wait({task}, timeout=self.closing.left(deadline))
         except BaseException:
-            self._abandon([task])
+            self.abandon([task])
             raise
         if not task.done():
-            await self._cut_short([task])
+            await self.cut_short([task])
             return Raised(late(), suspended=True)
         if task.cancelled():
             return Raised(PDPError("the call cancelled itself"), suspended=True)
@@ -277,18 +303,18 @@ class APerformer:
             return Returned(())
         import asyncio  # noqa: PLC0415  loaded only where there is a loop
 
-        tasks = [asyncio.ensure_future(self._to_end(plan)) for plan in plans_of(step)]
+        tasks = [asyncio.ensure_future(self.to_end(plan)) for plan in plans_of(step)]
         try:
             await asyncio.wait(tasks, timeout=None if step.deadline is None else self.closing.left(step.deadline))
         except BaseException:
-            self._abandon(tasks)
+            self.abandon(tasks)
             raise
         overdue = [task for task in tasks if not task.done()]
-        await self._cut_short(overdue)
+        await self.cut_short(overdue)
         return Returned(tuple(_landed(task, task in overdue) for task in tasks), suspended=True)
 
-    async def _to_end(self, plan: Plan[Any]) -> Reply:
-        reply: Any = None
+    async def to_end(self, plan: Plan[Any], reply: Any = None) -> Reply:  # noqa: ANN401  None starts a plan
+        """Run a plan to its end in this task; what it returned or raised comes back as a value."""
         try:
             while True:
                 ended, step = advance(plan, reply)
@@ -298,21 +324,26 @@ class APerformer:
         finally:
             close(plan)
 
-    async def _cut_short(self, tasks: Sequence[asyncio.Future[Any]]) -> None:
+    async def cut_short(self, tasks: Sequence[asyncio.Future[Any]]) -> None:
         """Cancel what is late, and let it end; nobody waits for what does not."""
         import asyncio  # noqa: PLC0415  loaded only where there is a loop
 
-        self._abandon(tasks)
+        self.abandon(tasks)
         for _turn in range(_TURNS):
             if all(task.done() for task in tasks):
                 return
             await asyncio.sleep(0)
 
-    def _abandon(self, tasks: Sequence[asyncio.Future[Any]]) -> None:
+    def abandon(self, tasks: Sequence[asyncio.Future[Any]]) -> None:
+        """Cancel what nobody waits for any longer."""
         for task in tasks:
             task.cancel()
-            self._left_behind.add(task)
-            task.add_done_callback(self._ended)
+            self.keep(task)
+
+    def keep(self, task: asyncio.Future[Any]) -> None:
+        """Hold on to a task until it ends; the loop does not."""
+        self._left_behind.add(task)
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Future[Any]) -> None:
         self._left_behind.discard(task)

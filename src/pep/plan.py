@@ -9,13 +9,17 @@ returned or raised crosses as a value, never thrown raw. Imports the error tree 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from types import GeneratorType
-from typing import Any, Generic, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
 import attrs
 
 from pep.errors import PDPReplyError
 from pep.frozen import fields_repr
+
+if TYPE_CHECKING:
+    from pep.flights import Flight
 
 T = TypeVar("T")
 
@@ -60,6 +64,8 @@ class Invoke:
         threaded: Whether to call it on a thread of its own, so that a deadline can cut it short.
 
         frame: The frame it runs in; None is no subject at all.
+
+        kept: Whether an awaitable it returns is the answer, for another step to await.
     """
 
     fn: Callable[..., Any]
@@ -67,6 +73,7 @@ class Invoke:
     deadline: float | None = None
     threaded: bool = False
     frame: object | None = None
+    kept: bool = False
 
     __repr__ = fields_repr
 
@@ -114,12 +121,48 @@ class Gather:
     __repr__ = fields_repr
 
 
-Step: TypeAlias = "Invoke | Write | Dispatch | Sleep | Gather"
+@attrs.frozen(eq=False, repr=False)
+class Launch:
+    """
+    Let a plan fly: what it returns lands a flight.
+
+    It is run to its end here; in asyncio in a task of its own, which goes on when whoever launched it is cut off.
+
+    Args:
+        plan: What remains to be done.
+
+        flight: What its end lands.
+
+        deadline: When it is overdue, on the monotonic clock, in seconds; its own steps are bound by that already.
+    """
+
+    plan: Generator[Any, Any, Any]
+    flight: Flight
+    deadline: float | None = None
+
+    __repr__ = fields_repr
+
+
+@attrs.frozen(eq=False, repr=False)
+class Wait:
+    """
+    Wait for a flight to land, by a deadline on the monotonic clock.
+
+    The reply's value is what landed, or why it brings no answer: one of `pep.flights.Ended`.
+    """
+
+    flight: Flight
+    deadline: float | None = None
+
+    __repr__ = fields_repr
+
+
+Step: TypeAlias = "Invoke | Write | Dispatch | Sleep | Gather | Launch | Wait"
 Plan: TypeAlias = Generator[Step, Any, T]
 #: What an extension point may answer with: a plan, an awaitable, or the plain value.
 Eventual: TypeAlias = Plan[T] | Awaitable[T] | T
 
-_STEPS = (Invoke, Write, Dispatch, Sleep, Gather)
+_STEPS = (Invoke, Write, Dispatch, Sleep, Gather, Launch, Wait)
 
 
 def attempt(
@@ -151,6 +194,52 @@ def attempt(
         # A user's plan may yield anything: its steps are checked, with a deadline or without.
         return (yield from contain(bounded(reply.value, deadline)))
     return reply
+
+
+def pending(reply: Reply) -> bool:
+    """Tell whether a reply's value is still to be had: it is a plan, or has to be awaited."""
+    return type(reply) is Returned and (type(reply.value) is GeneratorType or awaitable(reply.value))
+
+
+def having(value: Any, deadline: float | None) -> Plan[Reply]:  # noqa: ANN401  a plan or an awaitable
+    """
+    Have what is still to be had.
+
+    Args:
+        value: A user's plan, or an awaitable; it is closed if nobody comes to await it.
+
+        deadline: When it is too late, on the monotonic clock, in seconds.
+
+    Returns:
+        What it returned or raised.
+    """
+    if type(value) is GeneratorType:
+        return (yield from contain(bounded(value, deadline)))
+    begun: list[Any] = []
+
+    def begin() -> Any:  # noqa: ANN401  any awaitable
+        begun.append(value)
+        return value
+
+    try:
+        reply: Reply = yield Invoke(begin, (), deadline)
+    finally:
+        if not begun:
+            discard(value)
+    return reply
+
+
+def awaitable(value: object) -> bool:
+    """Tell whether somebody has to await a value."""
+    return hasattr(type(value), "__await__")
+
+
+def discard(value: Any) -> None:  # noqa: ANN401  any awaitable, or a plan
+    """Close what nobody will await or run."""
+    end = getattr(value, "close", None) or getattr(value, "cancel", None)
+    if end is not None:
+        with suppress(Exception):
+            end()
 
 
 def call(fn: Callable[..., Any], *args: Any, deadline: float | None = None, threaded: bool = False) -> Plan[Any]:  # noqa: ANN401  whatever the callable takes

@@ -46,8 +46,9 @@ class PDP(Protocol):
     """
     Who answers.
 
-    It may also have ``name`` (a ``str``, its identity in records and cache keys), ``pure`` (a
-    ``bool``: its answer depends on the request and the policy revision alone) and ``revision``.
+    It may also have ``name`` (a ``str``, what records call it), ``pure`` (a ``bool``: its answer depends
+    on the request and the policy revision alone), ``immediate`` (a ``bool``: it answers from memory, so
+    that it is asked in place and nobody waits for somebody else's question) and ``revision``.
     """
 
     def decide(self, request: AccessRequest, /) -> Eventual[Decision] | Eventual[bool]:

@@ -68,19 +68,6 @@ def brought(reply: Reply) -> Reply:
     return attrs.evolve(reply, suspended=True)
 
 
-def awaitable(value: object) -> bool:
-    """Tell whether somebody has to await a value."""
-    return hasattr(type(value), "__await__")
-
-
-def discard(value: Any) -> None:  # noqa: ANN401  any awaitable
-    """Close an awaitable that nobody will await."""
-    end = getattr(value, "close", None) or getattr(value, "cancel", None)
-    if end is not None:
-        with suppress(Exception):
-            end()
-
-
 def close(plan: Generator[Any, Any, Any]) -> None:
     """Close a plan; one that yields or fails while it closes is left as it is."""
     with suppress(Exception):

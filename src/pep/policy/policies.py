@@ -54,6 +54,9 @@ class PolicySet:
 
     __slots__ = ("_clock", "_index", "name", "pure", "revision", "rules")
 
+    #: It answers from memory.
+    immediate: Final = True
+
     def __init__(
         self, rules: Iterable[Rule], *, revision: str | None = None, clock: Callable[[], float] = time.time
     ) -> None:

@@ -97,6 +97,8 @@ class PolicySource:
     )
 
     name: Final = "policies"
+    #: It answers from memory.
+    immediate: Final = True
 
     def __init__(self, path: str | Path, *, interval: float = 1.0, clock: Callable[[], float] = time.time) -> None:
         self._path = Path(path)
