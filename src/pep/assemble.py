@@ -6,11 +6,15 @@ Imports the layers below the enforcer only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from pep.audit.correlation import Correlation
 from pep.audit.journal import Journal
+from pep.audit.masking import Masking
 from pep.audit.record import Kind
+from pep.bus.seam import EVERYTHING, Floor, Subscription
 from pep.cache import DecisionCache, Generations, StaleStore
 from pep.clock import SystemClock
 from pep.enrich import Providers
@@ -38,6 +42,8 @@ class Parts(TypedDict, total=False):
     cache: DecisionCache
     telemetry: Iterable[Observer]
     secret: bytes
+    masking: Masking
+    correlation: Callable[[], Correlation | None]
     clock: Clock
 
 
@@ -61,7 +67,8 @@ def assemble(pdp: object, audit: object, name: str, registries: Registries, **pa
     observers: tuple[Observer, ...] = _several(parts.get("telemetry", ()), "telemetry")
     for observer in observers:
         _check_part(observer, Observer, "observer", "`observe(record)`")
-    journal = Journal(sink, time, name, observers)
+    cache, generations = as_cache(parts.get("cache")), Generations()
+    journal = Journal(sink, time, name, observers, as_correlation(parts.get("correlation")))
     wiring = Wiring(
         pdp=decider,
         pdp_name=pdp_name(decider),
@@ -70,11 +77,13 @@ def assemble(pdp: object, audit: object, name: str, registries: Registries, **pa
         handlers=Handlers(_several(parts.get("obligations", ()), "obligations")),
         journal=journal,
         clock=time,
-        cache=as_cache(parts.get("cache")),
+        cache=cache,
         stale=StaleStore(),
-        generations=Generations(),
+        generations=generations,
         registries=registries,
         secret=secret or b"",
+        masking=as_masking(parts.get("masking")),
+        bus=subscribed(cache, generations),
     )
     if unenforced := wiring.unenforced():
         journal.announce(Kind.CONFIGURATION, {"change": "wired", "not_enforced": unenforced})
@@ -146,6 +155,56 @@ def as_cache(value: object) -> DecisionCache:
         message = f"`cache` takes a `DecisionCache`, not `{type(value).__name__}`"
         raise ConfigurationError(message)
     return value
+
+
+def as_correlation(value: Any) -> Callable[[], Correlation | None] | None:  # noqa: ANN401  whatever was handed over
+    """
+    Take what tells what a record belongs to; None tells nothing.
+
+    Raises:
+        ConfigurationError: When it cannot be called.
+    """
+    if value is not None and not callable(value):
+        message = f"`correlation` takes a function without parameters, not `{_shown(value)}`"
+        raise ConfigurationError(message)
+    return value  # type: ignore[no-any-return]
+
+
+def as_masking(value: object) -> Masking:
+    """
+    Take what records may tell; None tells no values.
+
+    Raises:
+        ConfigurationError: When it is none.
+    """
+    if value is None:
+        return Masking()
+    if type(value) is not Masking:
+        message = f"`masking` takes a `Masking`, not `{type(value).__name__}`"
+        raise ConfigurationError(message)
+    return value
+
+
+def subscribed(cache: DecisionCache, generations: Generations) -> Subscription | None:
+    """Take a place on the bus of a cache, if it has one: what others revoke, or may have revoked, is dropped here."""
+    if cache.bus is None:
+        return None
+    # The bus may outlive the enforcer, and does not keep it.
+    held = weakref.ref(generations)
+
+    def on_floor(floor: Floor) -> None:
+        known = held()
+        if known is not None:
+            known.revoke_all() if floor == EVERYTHING else known.revoke(floor)
+
+    def on_lost(_reason: str) -> None:
+        known = held()
+        if known is not None:
+            known.swap()
+
+    subscription = cache.bus.subscribe(on_floor, on_lost)
+    cache.lifetime = subscription.lifetime
+    return subscription
 
 
 def pdp_name(pdp: PDP) -> str:

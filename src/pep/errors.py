@@ -12,6 +12,8 @@ The error tree. Imports nothing of the library.
     ├── AttributeProviderError
     ├── ObligationError
     ├── AuditError
+    │   └── PartlyRecordedError         one required sink has it, another has not
+    ├── PublishError                    revoked here, perhaps not elsewhere
     ├── PDPError
     │   ├── PDPUnavailable
     │   │   ├── PDPTimeout
@@ -78,7 +80,17 @@ class AccessDenied(PEPError):
 
 
 class NotVisible(AccessDenied):
-    """The resource was not shown to the caller: it looked as if it did not exist (HTTP 404)."""
+    """
+    The resource was not shown to the caller: it looked as if it did not exist (HTTP 404).
+
+    Its outcome is always a denial without a fault, so that missing and forbidden look alike; the record tells them
+    apart.
+    """
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict)
+        self.outcome = type(verdict.outcome)["DENIED"]
+        self.fault = None
 
 
 class ConfirmationRequired(AccessDenied):
@@ -140,7 +152,29 @@ class ObligationError(PEPError):
 
 
 class AuditError(PEPError):
-    """An audit record could not be written as promised."""
+    """An audit record could not be written as promised, or read back."""
+
+
+class PartlyRecordedError(AuditError):
+    """
+    A required sink did not take a record that another one had taken before.
+
+    What that one holds is a decision of a call that did not run.
+
+    Attributes:
+        taken: How many required sinks had taken it.
+    """
+
+    def __init__(self, message: str, taken: int = 1) -> None:
+        super().__init__(message)
+        self.taken = taken
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.taken)
+
+
+class PublishError(PEPError):
+    """An invalidation holds in this process, but it is not known that the others heard of it."""
 
 
 class PDPError(PEPError):

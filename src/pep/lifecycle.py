@@ -13,11 +13,13 @@ from typing import Any, Final
 
 from pep.audit.record import Kind, Record
 from pep.audit.tell import asked_fields
+from pep.bus.seam import EVERYTHING, Floor
+from pep.cache import DecisionCache
 from pep.core import Core
 from pep.drive import Performer, run
 from pep.errors import AccessDenied, AuditError
 from pep.extract import Requirement
-from pep.plan import Plan, Raised, attempt
+from pep.plan import Plan, Raised, attempt, call
 from pep.revoke import floor_of
 from pep.scope import Frame
 from pep.wiring import Wiring
@@ -26,22 +28,40 @@ from pep.wiring import Wiring
 PATIENCE: Final = 5.0
 
 
-def revoked(core: Core, wiring: Wiring, subject: object, resource: object, action: object) -> Plan[None]:
+def revoked(core: Core, wiring: Wiring, named: tuple[object, object, object], *, awaiting: bool = False) -> Plan[None]:
     """
-    Revoke what a subject, resource or action touches, then record it.
+    Revoke what a subject, resource or action touches; record it, and tell the others.
+
+    Args:
+        core: The enforcer's core.
+
+        wiring: What it is made of.
+
+        named: The subject, the resource and the action.
+
+        awaiting: Whether the bus may be told by what has to be awaited.
 
     Raises:
         ConfigurationError: When nothing is named, or something cannot be.
+
+        PublishError: When it is not known that the others heard of it.
     """
-    floor = floor_of(core.registries, subject, resource, action)
+    floor = floor_of(core.registries, *named)
     wiring.generations.revoke(floor)
-    yield from _recorded(wiring, Kind.INVALIDATION, {"floor": list(floor)})
+    yield from _told(wiring, floor, awaiting=awaiting)
 
 
-def all_revoked(wiring: Wiring) -> Plan[None]:
-    """Revoke everything, then record it."""
+def all_revoked(wiring: Wiring, *, awaiting: bool = False) -> Plan[None]:
+    """Revoke everything; record it, and tell the others: see `revoked`."""
     wiring.generations.revoke_all()
-    yield from _recorded(wiring, Kind.INVALIDATION, {"floor": ["all"]})
+    yield from _told(wiring, EVERYTHING, awaiting=awaiting)
+
+
+def _told(wiring: Wiring, floor: Floor, *, awaiting: bool) -> Plan[None]:
+    yield from _recorded(wiring, Kind.INVALIDATION, {"floor": list(floor)})
+    if wiring.bus is not None:
+        publish = wiring.bus.apublish if awaiting else wiring.bus.publish
+        yield from call(publish, floor, deadline=wiring.clock.monotonic() + PATIENCE)
 
 
 def follow(core: Core, wiring: Wiring) -> None:
@@ -67,15 +87,24 @@ def _revised(following: weakref.ref[Core], wired: weakref.ref[Wiring], event: An
     run(wiring.journal.settle_due(wiring.clock.monotonic() + PATIENCE), Performer(wiring.clock))
 
 
-def closed(wiring: Wiring) -> Plan[None]:
+def closed(wiring: Wiring, *, awaiting: bool = False) -> Plan[None]:
     """
     Record that an enforcer refuses every later call, and close its sink.
+
+    Args:
+        wiring: What it is made of.
+
+        awaiting: Whether the sink may be closed by what has to be awaited.
 
     Raises:
         AuditError: When the sink could not be closed.
     """
     yield from _recorded(wiring, Kind.CLOSE, {})
-    close = getattr(wiring.journal.sink, "close", None)
+    if wiring.bus is not None:
+        wiring.bus.close()
+    sink = wiring.journal.sink
+    close = getattr(sink, "aclose", None) if awaiting else None
+    close = close if callable(close) else getattr(sink, "close", None)
     if not callable(close):
         return
     reply = yield from attempt(close, deadline=wiring.clock.monotonic() + PATIENCE)
@@ -90,19 +119,23 @@ def dropped(core: Core, need: Requirement, frame: Frame) -> None:
         wiring = core.wiring()
     except AccessDenied:
         return
-    fields = {"entry": "aenforce", "status": "abandoned", **asked_fields([need], frame)}
+    fields = {"entry": "aenforce", "status": "abandoned", **asked_fields([need], frame, wiring.masking)}
     run(_written(wiring, wiring.journal.make(Kind.DECISION, fields)), Performer(wiring.clock))
 
 
 def stats(core: Core) -> dict[str, int]:
-    """Count records and cache reads since the start."""
+    """Count records, cache reads and joined flights since the start."""
     wiring = core.latest
-    names = ("recorded", "unrecorded", "lost", "unobserved")
+    counts = dict.fromkeys(("recorded", "unrecorded", "lost", "unobserved", "uncorrelated"), 0)
     if wiring is None:
-        return dict.fromkeys((*names, "hits", "misses", "evictions", "cached"), 0)
-    cache = wiring.cache
-    counts = {name: wiring.journal.counts[name] for name in names}
-    return {**counts, "hits": cache.hits, "misses": cache.misses, "evictions": cache.evictions, "cached": len(cache)}
+        return {**counts, **dict.fromkeys(DecisionCache().stats(), 0), "flights_joined": 0}
+    counts = {name: wiring.journal.counts[name] for name in counts}
+    cached = wiring.cache.stats()
+    # The hot path counts with its notes alone.
+    noted = wiring.journal.noting.count() - wiring.journal.counts["unnoted"]
+    counts["recorded"] += noted
+    cached["hits"] += noted
+    return {**counts, **cached, "flights_joined": wiring.shapes.flights.joined}
 
 
 def health(core: Core) -> Mapping[str, Any]:
@@ -118,6 +151,7 @@ def health(core: Core) -> Mapping[str, Any]:
         "guarantee": wiring.journal.sink.guarantee.value,
         "not_enforced": wiring.unenforced(),
         "unrecorded": wiring.journal.counts["unrecorded"],
+        **({} if wiring.bus is None else {"bus": wiring.bus.state}),
     }
 
 

@@ -13,6 +13,8 @@ from typing import Any, Final
 import attrs
 
 from pep.audit.journal import Journal
+from pep.audit.masking import Masking
+from pep.bus.seam import Subscription
 from pep.cache import DecisionCache, Generations, Key, Shapes, StaleStore
 from pep.enrich import Providers
 from pep.extract import Registries, Requirement
@@ -56,6 +58,8 @@ class Wiring:
         registries: How objects become subjects and resources.
 
         secret: The deployment's secret, for canaries.
+
+        masking: Which values records may tell.
     """
 
     pdp: PDP
@@ -70,6 +74,9 @@ class Wiring:
     generations: Generations
     registries: Registries
     secret: bytes = b""
+    masking: Masking = attrs.field(factory=Masking)
+    #: Its place on the bus of its cache, if there is one.
+    bus: Subscription | None = None
     #: The decision point's identity in cache keys; shared by every wiring that asks the same one.
     shapes: Shapes = attrs.field(factory=Shapes)
     #: Its allowances are shared by every wiring made from this one.
