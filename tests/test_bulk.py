@@ -263,8 +263,9 @@ def test_a_filter_cut_off_says_so(during: str, told: list[str], led: bool) -> No
 async def led_filter(scene: Scene) -> Any:
     """Filter under a job of its own, as a guard of results does."""
     asking, frame = scene.enforcer, current_frame()
-    jobs = asking._filters(asking._needs("edit", DOCUMENTS, ALICE, None), frame)
-    lead = asking._filters(asking._needs("edit", DOCUMENTS[:1], ALICE, None), frame)[0]
+    lead, *jobs = [
+        asking._filter_job(asking._need("edit", one, ALICE, None), frame) for one in (DOCUMENTS[0], *DOCUMENTS)
+    ]
     return await scene.core.arun(lead, keep_permitted(jobs, DOCUMENTS, lead))
 
 

@@ -289,15 +289,15 @@ def test_a_grant_is_bound_to_who_gave_it() -> None:
     """A forgery, a copy made by hand or a void grant is worth nothing."""
     scene = Scene("sync")
     grant = granted(scene)
-    forged = Grant(grant.verdict, {}, redeem=scene.core._redeem)
+    forged = Grant(grant.verdict, {}, redeem=scene.core.redeem)
     assert fault_of_use(forged) == REVOKED
-    other = Grant(grant.verdict, {}, redeem=Scene("sync").core._redeem)
+    other = Grant(grant.verdict, {}, redeem=Scene("sync").core.redeem)
     assert fault_of_use(other) == REVOKED
 
     class Imitation(Grant):
         """Not quite a grant."""
 
-    imitation = Imitation(Verdict("1", Outcome.PERMITTED), {}, redeem=scene.core._redeem)
+    imitation = Imitation(Verdict("1", Outcome.PERMITTED), {}, redeem=scene.core.redeem)
     assert fault_of_use(imitation) == REVOKED
     scene.core.void(grant)
     assert fault_of_use(grant) == REVOKED

@@ -93,7 +93,7 @@ def test_a_filter_is_recorded(world: str, answer: Any, told: str, outcome: str) 
     assert last["allowed"] is (outcome == "permitted")
     assert (last["action"], last["resource"]["type"], last["subject"]["id"]) == ("edit", "document", "alice")
     assert (last["effect"], last["revision"], last["pdp"]) == ("deny" if told == "deny_all" else "permit", "7", "rows")
-    assert (list(last["context"]), "id" in last["resource"], last["latency"]) == (["ip"], False, 0.0)
+    assert (last["context_omitted"], "id" in last["resource"], last["latency"]) == (["ip"], False, {"total": 0.0})
 
 
 @worlds
@@ -222,7 +222,7 @@ def test_wrong_values_are_extraction_faults(world: str, action: Any, kind: Any) 
 def test_filters_nest_as_deep_as_guarded_calls(world: str) -> None:
     """Deeper than that, even a filter is refused."""
     scene = rows(world, AllowAll())
-    with within(Frame(None, MAX_NESTING)), pytest.raises(DecisionUnavailable) as caught:
+    with within(Frame(depth=MAX_NESTING)), pytest.raises(DecisionUnavailable) as caught:
         scene.do("row_filter", "edit", "document")
     assert caught.value.fault is Fault.INTERNAL
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pep.bulk import check_all, keep_permitted
+from pep.bulk import check_all
 from pep.core import Core
 from pep.enforcement import Enforcement
 from pep.errors import AccessDenied, ConfigurationError, ExtractionError
 from pep.extract import Requirement
 from pep.guard.awaiting import Asked
+from pep.guard.block import block_of
 from pep.guard.enforcing import Enforcing
 from pep.lifecycle import dropped
 from pep.model import AccessRequest, Resource
 from pep.plain import APPLICATION, Prepared, need
-from pep.plan import unwrap
+from pep.plan import Plan, Reply, unwrap
 from pep.protocols import Phase
 from pep.rows import row_filter
 from pep.scope import Frame, current_frame
+from pep.sift import Question, sift
 from pep.verdict import Grant, Verdict
 
 if TYPE_CHECKING:
@@ -70,8 +72,13 @@ class Asking:
         Raises:
             AccessDenied: On entering.
         """
+        core = self._core
+        if subject is None and context is None and not arguments and (block := block_of(core, action, resource)):
+            return Enforcing(
+                core, lambda: self._block_job(self._need(action, resource, None, None), {}), block, resource
+            )
         what, bound = self._need(action, resource, subject, context), dict(arguments or {})
-        return Enforcing(self._core, lambda: self._core.job([what], bound, current_frame(), "enforcing"))
+        return Enforcing(core, lambda: self._block_job(what, bound))
 
     def enforce(
         self,
@@ -208,24 +215,19 @@ class Asking:
         Raises:
             DecisionUnavailable: When no answer was had for one of them: there is no partial list.
         """
-        everything = list(items)
-        jobs = self._filters(self._needs(action, everything, subject, context), current_frame())
-        kept: list[T] = unwrap(self._core.run_all(jobs, keep_permitted(jobs, everything))) if jobs else []
-        return kept
+        everything, frame = list(items), current_frame()
+        lead, plan = self._sifting(action, everything, subject, context, frame)
+        return unwrap(self._core.run(lead, plan)) if everything else []
 
     def afilter(
         self, action: object, items: Iterable[T], *, subject: object = None, context: Context | None = None
     ) -> Coroutine[Any, Any, list[T]]:
         """Keep those items that may be acted upon; see `filter`. Who acts is captured at the call."""
         everything, frame = list(items), current_frame()
-        needs = self._needs(action, everything, subject, context)
 
         async def kept() -> list[T]:
-            jobs = self._filters(needs, frame)
-            found: list[T] = []
-            if jobs:
-                found = unwrap(await self._core.arun_all(jobs, keep_permitted(jobs, everything)))
-            return found
+            lead, plan = self._sifting(action, everything, subject, context, frame)
+            return unwrap(await self._core.arun(lead, plan)) if everything else []
 
         return kept()
 
@@ -283,15 +285,13 @@ class Asking:
     def _need(self, action: object, resource: object, subject: object, context: Context | None) -> Requirement:
         return need(self._core.name, action, resource, subject=subject, context=context)
 
+    def _block_job(self, what: Requirement, bound: dict[str, Any]) -> Enforcement:
+        return self._core.job([what], bound, current_frame(), "enforcing")
+
     def _plain_job(self, what: Requirement, frame: Frame, arguments: Context | None) -> Enforcement:
         # There is no result to act on, and nobody to run with changed arguments.
         bound = dict(arguments or {})
         return self._core.job([what], bound, frame, "enforce", phases=(Phase.BEFORE,), modifiable=False)
-
-    def _needs(
-        self, action: object, items: Sequence[object], subject: object, context: Context | None
-    ) -> list[Requirement]:
-        return [self._need(action, item, subject, context) for item in items]
 
     def _questions(self, questions: Iterable[Any], subject: object, context: Context | None) -> list[Requirement]:
         needs: list[Requirement] = []
@@ -317,11 +317,19 @@ class Asking:
     def _checks(self, needs: Sequence[Requirement], frame: Frame) -> list[Enforcement]:
         return [self._core.job([what], {}, frame, "check", asking=True) for what in needs]
 
-    def _filters(self, needs: Sequence[Requirement], frame: Frame) -> list[Enforcement]:
-        # Asked for even where there is nothing to filter: unbound and closed, every call is denied.
-        self._core.wiring()
-        options = {"modifiable": False, "openable": False}
-        return [self._core.job([what], {}, frame, "filter", **options) for what in needs]
+    def _sifting(
+        self, action: object, items: Sequence[T], subject: object, context: Context | None, frame: Frame
+    ) -> tuple[Enforcement, Plan[Reply]]:
+        def job(item: object) -> Enforcement:
+            return self._filter_job(self._need(action, item, subject, context), frame)
+
+        # Begun even where there is nothing to filter: unbound and closed, every call is denied.
+        lead = job(items[0] if items else None)
+        question = Question(lead.needs[0].action, subject, context)
+        return lead, sift(lead, question, items, lambda: [job(item) for item in items])
+
+    def _filter_job(self, what: Requirement, frame: Frame) -> Enforcement:
+        return self._core.job([what], {}, frame, "filter", modifiable=False, openable=False)
 
 
 def _question(action: object, resource: object) -> object:

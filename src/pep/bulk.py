@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+import attrs
+import orjson
+
 from pep.ask import Timing, answer_all
 from pep.audit.record import Kind, Record
 from pep.audit.tell import asked_fields, batch_ids
 from pep.enforcement import Enforcement, Stage, denial
 from pep.fault import AVAILABILITY, Fault
+from pep.keeping import Checked
+from pep.model import AccessRequest
 from pep.plan import Plan, Raised, Reply, Returned
 from pep.verdict import Outcome, Verdict
 
@@ -26,17 +31,57 @@ LISTED: Final = 100
 _NO_PARTIAL: Final = AVAILABILITY | {Fault.MISMATCHED}
 
 
-def conclude_all(jobs: Sequence[Enforcement]) -> Plan[None]:
-    """Bring every job to a verdict, with one question for all that can be asked."""
+@attrs.frozen(eq=False, repr=False)
+class Answered:
+    """
+    What was answered about a batch before there was an enforcement of each.
+
+    Args:
+        requests: What was asked; or why it could not be.
+
+        had: A decision or a fault with its cause, for each.
+
+        epoch: The epoch read before the question.
+
+        excusable: Whether it was asked early enough that a failure mode may excuse a fault.
+    """
+
+    requests: Sequence[AccessRequest | Exception]
+    had: Sequence[Checked]
+    epoch: int
+    excusable: bool
+
+
+def conclude_all(jobs: Sequence[Enforcement], answered: Answered | None = None) -> Plan[None]:
+    """
+    Bring every job to a verdict, with one question for all that can be asked.
+
+    Args:
+        jobs: One per question.
+
+        answered: What was answered already, one per job, if that is so.
+    """
     ready: list[Enforcement] = []
     for job in jobs:
         if (yield from job.extract()):
             ready.append(job)  # noqa: PERF401  a plan cannot yield from a comprehension
-    if ready:
+    if answered is not None:
+        _fill(jobs, answered)
+    elif ready:
         timing = Timing(ready[0].timing.started, min(job.timing.deadline for job in ready))
         yield from answer_all(ready[0].wiring, [answer for job in ready for answer in job.answers], timing)
     for job in ready:
         yield from job.settle()
+
+
+def _fill(jobs: Sequence[Enforcement], answered: Answered) -> None:
+    for job, request, had in zip(jobs, answered.requests, answered.had, strict=True):
+        for answer in job.answers:
+            answer.decision, answer.fault, answer.cause = had
+            answer.epoch, answer.excusable = answered.epoch, answered.excusable
+            if answer.request != request:
+                # It is not what was asked about any more.
+                answer.decision, answer.fault = None, Fault.EXTRACTION
 
 
 def check_all(jobs: Sequence[Enforcement]) -> Plan[list[Verdict]]:
@@ -53,7 +98,12 @@ def check_all(jobs: Sequence[Enforcement]) -> Plan[list[Verdict]]:
     return [job.verdict for job in jobs]
 
 
-def keep_permitted(jobs: Sequence[Enforcement], items: Sequence[T], lead: Enforcement | None = None) -> Plan[Reply]:
+def keep_permitted(
+    jobs: Sequence[Enforcement],
+    items: Sequence[T],
+    lead: Enforcement | None = None,
+    answered: Answered | None = None,
+) -> Plan[Reply]:
     """
     Keep the items that may be seen; one record tells of them before any is released.
 
@@ -64,13 +114,15 @@ def keep_permitted(jobs: Sequence[Enforcement], items: Sequence[T], lead: Enforc
 
         lead: What submits the pending record when the plan is cut off; the first job, unless given.
 
+        answered: What was answered already, one per job, if that is so.
+
     Returns:
         The kept items, each as its obligations left it; or the error, where no answer was had for
         one of them: there is no partial list.
     """
     if not jobs:
         return Returned([])
-    yield from conclude_all(jobs)
+    yield from conclude_all(jobs, answered)
     for job in jobs:
         job.recheck()
     (lead or jobs[0]).stage = Stage.DECIDING
@@ -105,28 +157,18 @@ class _Batch:
 
     def record(self) -> Plan[Exception | None]:
         """Record what is kept; return what went wrong."""
-        first, journal = self._first, self._first.wiring.journal
-        record = journal.make(Kind.DECISION, self._fields(), record_id=first.record_id)
-        # What the sink was handed it may have taken; without it, nothing is released.
-        self._lead.pending = self._outcome("cancelled") if self._kept else record
-        failed = yield from journal.write(record, first.deciding.until(first.verdict.outcome))
-        self._lead.pending, self._lead.stage = None, Stage.DONE
-        return failed
+        first = self._first
+        record = first.wiring.journal.make(Kind.DECISION, self._fields(), record_id=first.record_id)
+        cancelled = outcome_record(first, "cancelled") if self._kept else None
+        return (yield from submit(self._lead, record, first.deciding.until(first.verdict.outcome), cancelled))
 
     def withhold_revoked(self) -> Plan[None]:
         """Withhold what was revoked since, until nothing is: the list takes effect when this returns."""
         while lost := [job for job in self._kept if job.verdict.allowed and not job.holds()]:
             for job in lost:
                 job.refuse(Fault.REVOKED)
-            record = self._lead.pending = self._outcome("withheld", _kept_fields(lost, "revoked"))
-            if (yield from self._first.wiring.journal.write(record, self._first.deadline_from_now())) is not None:
-                self._first.wiring.journal.owe()
-            self._lead.pending, self._lead.stage = None, Stage.DONE
-
-    def _outcome(self, status: str, more: Mapping[str, Any] | None = None) -> Record:
-        first = self._first
-        fields = {"entry": first.entry, "decision": first.record_id, "status": status, "ran": first.deciding.ran}
-        return first.wiring.journal.make(Kind.OUTCOME, {**fields, **(more or {})})
+            record = outcome_record(self._first, "withheld", kept_fields(_ids(lost), "revoked"))
+            yield from submit_outcome(self._lead, record)
 
     def _fields(self) -> dict[str, Any]:
         first, broken, kept = self._first, self._broken, self._kept
@@ -134,7 +176,7 @@ class _Batch:
         outcome = Outcome.SHADOWED if shadowed else Outcome.PERMITTED if kept else Outcome.DENIED
         stale = sum(any(answer.stale for answer in job.answers) for job in kept)
         return {
-            **asked_fields(first.needs, first.frame),
+            **asked_fields(first.needs, first.frame, first.wiring.masking),
             "entry": first.entry,
             "outcome": (outcome if broken is None else broken.verdict.outcome).value,
             "fault": None if broken is None or broken.verdict.fault is None else broken.verdict.fault.value,
@@ -142,17 +184,52 @@ class _Batch:
             "pdp": first.wiring.pdp_name,
             "asked": len(self._jobs),
             "withheld": len(self._jobs) - len(kept),
-            **_kept_fields(kept, "kept"),
+            **kept_fields(_ids(kept), "kept"),
         }
 
 
-def _kept_fields(jobs: Sequence[Enforcement], what: str) -> Mapping[str, Any]:
-    ids = [one for job in jobs for one in batch_ids(job.answers)]
+def submit(lead: Enforcement, record: Record, until: float, cancelled: Record | None) -> Plan[Exception | None]:
+    """
+    Record what is kept; return what went wrong.
+
+    Args:
+        lead: What submits the pending record when the plan is cut off.
+
+        record: What tells of it.
+
+        until: When that is too late, on the monotonic clock, in seconds.
+
+        cancelled: What tells that it was not released after all; None where nothing is kept.
+    """
+    # What the sink was handed it may have taken; without it, nothing is released.
+    lead.pending = record if cancelled is None else cancelled
+    failed = yield from lead.wiring.journal.write(record, until)
+    lead.pending, lead.stage = None, Stage.DONE
+    return failed
+
+
+def submit_outcome(lead: Enforcement, record: Record) -> Plan[None]:
+    """Record what became of a batch after its decision; a record that is lost is owed."""
+    lead.pending = record
+    if (yield from lead.wiring.journal.write(record, lead.deadline_from_now())) is not None:
+        lead.wiring.journal.owe()
+    lead.pending, lead.stage = None, Stage.DONE
+
+
+def outcome_record(first: Enforcement, status: str, more: Mapping[str, Any] | None = None) -> Record:
+    """Make the record of what became of a batch."""
+    fields = {"entry": first.entry, "decision": first.record_id, "status": status, "ran": first.deciding.ran}
+    return first.wiring.journal.make(Kind.OUTCOME, {**fields, **(more or {})})
+
+
+def kept_fields(ids: Sequence[tuple[str, str | None]], what: str) -> Mapping[str, Any]:
+    """Tell the types and ids of resources; their count and digest where they are many."""
     if len(ids) <= LISTED:
         return {what: ids}
     import hashlib  # noqa: PLC0415  only a long list pays for it
 
-    hashed = hashlib.sha256()
-    for kind, name in ids:
-        hashed.update(f"{len(kind)}:{kind}{len(name or '')}:{name or ''}".encode())
-    return {f"{what}_count": len(ids), f"{what}_digest": hashed.hexdigest()}
+    return {f"{what}_count": len(ids), f"{what}_digest": hashlib.sha256(orjson.dumps(ids)).hexdigest()}
+
+
+def _ids(jobs: Sequence[Enforcement]) -> list[tuple[str, str | None]]:
+    return [one for job in jobs for one in batch_ids(job.answers)]

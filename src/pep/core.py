@@ -28,11 +28,12 @@ from pep.frozen import exact_text
 from pep.model import Resource, Subject
 from pep.plan import Plan
 from pep.registry import Registry
-from pep.scope import Frame
+from pep.scope import Frame, Scope
 from pep.verdict import Grant, Outcome, Verdict
 from pep.wiring import Wiring
 
 if TYPE_CHECKING:
+    from pep.guard.block import Block
     from pep.guard.site import Site
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class Core:
         ConfigurationError: When the name is empty or no exact ``str``.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, compiled: bool = True) -> None:
         try:
             self.name = exact_text(name, what="an enforcer's name")
         except ExtractionError as error:
@@ -60,6 +61,8 @@ class Core:
         )
         #: Every function this enforcer guards.
         self.sites: list[Site] = []
+        #: Whether guards are written out for each function's own signature.
+        self.compiled = compiled
         self.frozen = False
         self.closed = False
         self._wiring: Wiring | None = None
@@ -68,7 +71,10 @@ class Core:
         self.followers: weakref.WeakSet[Core] = weakref.WeakSet()
         self._derived: tuple[Wiring, Wiring] | None = None
         self._performers: tuple[Wiring, Performer, APerformer] | None = None
-        self._grants: weakref.WeakKeyDictionary[Grant, tuple[int, Enforcement]] = weakref.WeakKeyDictionary()
+        #: This process: another one in a forked child.
+        self.process = object()
+        #: The hot paths of blocks, by action.
+        self.blocks: dict[str, Block] = {}
         forked = weakref.WeakMethod(self._forked)
         at_fork: Callable[..., None] = getattr(os, "register_at_fork", lambda **_hooks: None)
         at_fork(after_in_child=lambda: (begin := forked()) and begin())
@@ -152,9 +158,28 @@ class Core:
             derived = self._derived = (followed, attrs.evolve(followed, registries=self.registries))
         return derived[1]
 
+    def serves(self, wiring: Wiring) -> bool:
+        """Tell whether calls are enforced with this very wiring now."""
+        return not self.ended and self.bound and self.wiring() is wiring
+
+    def unplug(self) -> None:
+        """Have the plan take every call, also what is in flight: what the hot path relied on has changed."""
+        self._unplug()
+        if (wiring := self.latest) is not None:
+            # What is in flight compares generations last.
+            wiring.generations.bump()
+
+    def _unplug(self) -> None:
+        for core in self.led():
+            places: list[Site | Block] = [*core.sites, *core.blocks.values()]
+            for place in places:
+                if place.socket is not None:
+                    place.socket.unplug()
+
     def closing(self) -> Wiring | None:
         """Refuse every later call; return the wiring to close, where it is this enforcer's own and was open."""
         closed, self.closed = self.closed, True
+        self.unplug()
         return None if closed else self._wiring
 
     @contextmanager
@@ -164,11 +189,15 @@ class Core:
             message = f"enforcer `{self.name}` is frozen; tests override it before `freeze()`"
             raise ConfigurationError(message)
         before, leader = self._wiring, self._leader
+        self.unplug()
         self._wiring, self._leader = wiring, None
+        self.unplug()
         try:
             yield
         finally:
+            self.unplug()
             self._wiring, self._leader = before, leader
+            self.unplug()
 
     def check_site(self, site: Site, wiring: Wiring | None = None) -> str | None:
         """Return what is wrong with a site under a wiring, if anything is."""
@@ -215,17 +244,21 @@ class Core:
         """Begin one enforcement with the wiring of now."""
         return Enforcement(Deciding(self.wiring(), needs, arguments, frame, **options), entry)
 
+    def resumed(self, wiring: Wiring, need: Requirement, scope: Scope, entry: str) -> Enforcement:
+        """Take up an enforcement that came to a permit without a plan, with the wiring it was had under."""
+        return Enforcement(Deciding(wiring, [need], {}, Frame(scope)), entry)
+
     def run(self, job: Enforcement, plan: Plan[T]) -> T:
         """Run a plan of a job on this thread, as nobody."""
-        return run(plan, self.performers(job.wiring)[0], Frame(None, job.frame.depth + 1), job)
+        return run(plan, self.performers(job.wiring)[0], Frame(depth=job.frame.depth + 1), job)
 
     async def arun(self, job: Enforcement, plan: Plan[T]) -> T:
         """Run a plan of a job in this task, as nobody."""
-        return await arun(plan, self.performers(job.wiring)[1], Frame(None, job.frame.depth + 1), job)
+        return await arun(plan, self.performers(job.wiring)[1], Frame(depth=job.frame.depth + 1), job)
 
     def run_closing(self, job: Enforcement, plan: Plan[T]) -> T:
         """Run the last plan of a job that is cut off, on this thread; what must be awaited is adopted by the loop."""
-        return run(plan, self.performers(job.wiring)[1].closing, Frame(None, job.frame.depth + 1), job)
+        return run(plan, self.performers(job.wiring)[1].closing, Frame(depth=job.frame.depth + 1), job)
 
     def run_all(self, jobs: Sequence[Enforcement], plan: Plan[T]) -> T:
         """Run one plan of many jobs on this thread; there is at least one."""
@@ -255,23 +288,29 @@ class Core:
 
     def grant(self, job: Enforcement, **release: Callable[..., Any]) -> Grant:
         """Give the grant of a permitted job."""
-        given = Grant(job.verdict, dict(job.effective), redeem=self._redeem, **release)
-        self._grants[given] = (os.getpid(), job)
-        return given
+        return Grant(job.verdict, dict(job.effective), redeem=self.redeem, ticket=((self.process, job),), **release)
 
     def void(self, grant: Grant) -> None:
         """End a grant, spent or not."""
-        self._grants.pop(grant, None)
+        grant._ticket.clear()  # noqa: SLF001  who gave it may take it back
 
-    def _redeem(self, grant: Grant) -> None:
-        pid, job = self._grants.pop(grant, (0, None)) if type(grant) is Grant else (0, None)
-        if job is None or pid != os.getpid() or self.ended or not job.holds():
+    def redeem(self, grant: Grant) -> None:
+        """
+        Spend a grant.
+
+        Raises:
+            AccessDenied: When it was spent, revoked or not given by an enforcer of this process.
+        """
+        ticket = grant._ticket if type(grant) is Grant else []  # noqa: SLF001  who gave it takes it
+        process, held = ticket.pop() if ticket else (None, None)
+        if held is None or process is not self.process or self.ended or not held.holds():
             raise denial(attrs.evolve(grant.verdict, outcome=Outcome.UNAVAILABLE, fault=Fault.REVOKED))
 
     def _forked(self) -> None:
-        # In a child: threads, and whoever holds a grant, stayed with the parent.
+        # In a child: threads stayed with the parent; grants know whose they are.
+        self._unplug()
+        self.process = object()
         self._performers = None
-        self._grants = weakref.WeakKeyDictionary()
 
     def _unavailable(self, fault: Fault) -> AccessDenied:
         return denial(Verdict(new_id(SystemClock().wall()), Outcome.UNAVAILABLE, fault=fault))

@@ -56,6 +56,8 @@ class Deciding:
         openable: Whether a failure mode may open this entry point.
 
         ran: Whether the protected code has run already.
+
+        began: When the call began, in seconds on the clock of expiry, and the epoch then; where that was earlier.
     """
 
     wiring: Wiring
@@ -67,6 +69,7 @@ class Deciding:
     asking: bool = False
     openable: bool = True
     ran: bool = False
+    began: tuple[float, int] | None = None
 
     #: The arguments to run with: obligations may have changed them.
     effective: Arguments = attrs.field(default=EMPTY, init=False)
@@ -76,13 +79,22 @@ class Deciding:
     #: The frame of what runs inside this call: who acts here, one call deeper.
     inner: Frame = attrs.field(init=False)
     _intake: Intake = attrs.field(init=False)
+    # Stage → seconds, of the last time round.
+    _stages: dict[str, float] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         now, likely = self.wiring.clock.monotonic(), [self.wiring.likely(need) for need in self.needs]
+        if self.began is not None:
+            now -= max(0.0, self.wiring.clock.boottime() - self.began[0])
         self.timing = Timing(now, now + min([max([profile.deadline for profile in some]) for some in likely]))
-        self.inner = Frame(self.frame.scope, self.frame.depth + 1)
+        self.inner = self.frame.inner()
         self._intake = Intake(self.needs, self.arguments, self.inner, self.wiring.registries)
         self.effective = self.arguments
+
+    @property
+    def nested(self) -> bool:
+        """Whether guarded calls nest too deep for this one."""
+        return self._intake.nested
 
     # From the call to the verdict.
 
@@ -107,15 +119,16 @@ class Deciding:
             Halt: When it cannot be turned into any.
         """
         again = bool(self._intake.requests)
-        self._open((yield from self._intake.take(self.timing.deadline)), again=again)
+        # INVARIANT: the epoch before the extraction: what is revoked meanwhile may be what was extracted.
+        epoch = self.wiring.generations.epoch if self.began is None or again else self.began[1]
+        self._open((yield from self._intake.take(self.timing.deadline)), epoch, again=again)
         if any(answer.profile.pin_arguments for answer in self.answers):
             self._intake.pin()
 
-    def _open(self, requests: Sequence[AccessRequest], *, again: bool) -> None:
-        """Open an answer for every request, at the epoch of now and under the tightest deadline."""
-        wiring = self.wiring
-        epoch, now = wiring.generations.epoch, wiring.clock.boottime()
-        self.answers = []
+    def _open(self, requests: Sequence[AccessRequest], epoch: int, *, again: bool) -> None:
+        """Open an answer for every request, at an epoch read before, and under the tightest deadline."""
+        wiring, self.answers = self.wiring, []
+        now = wiring.clock.boottime()
         for request in requests:
             profile = wiring.profiles.for_action(request.qualified_action)
             shadowed = not self.asking and wiring.shadowed(profile, request.subject)
@@ -124,18 +137,24 @@ class Deciding:
         self.timing = Timing(started, started + min([answer.profile.deadline for answer in self.answers]), again)
 
     def _decided(self, record_id: str) -> Plan[Verdict]:
+        self._stages = {}
         yield from self.extract()
-        again = False
+        moment, again = self._passed("extraction", self.timing.started), False
         while True:
             yield from answer_all(self.wiring, self.answers, self.timing)
+            moment = self._passed("decision", moment)
             outcome = yield from self._met_early()
+            epoch = self.wiring.generations.epoch
             if not (yield from self._modified(outcome)):
-                return (yield from self._met(outcome, record_id))
+                verdict = yield from self._met(outcome, record_id)
+                if self.duties:
+                    self._passed("obligations", moment)
+                return verdict
             if again:
                 raise Halt(Fault.OBLIGATION)
             # What obligations made of the call is another call: it is decided again, once.
             again = True
-            self._open(self._intake.requests, again=again)
+            self._open(self._intake.requests, epoch, again=again)
 
     def _settled(self, record_id: str) -> Plan[Verdict]:
         return (yield from self._met((yield from self._met_early()), record_id))
@@ -248,6 +267,16 @@ class Deciding:
         if not (yield from self._intake.still(self.effective, self.until(outcome), suspended=suspended)):
             return Fault.EXTRACTION
         return None if self.holds() else Fault.REVOKED
+
+    def latency(self) -> dict[str, float]:
+        """Return how long each stage took, in seconds, and all of it so far."""
+        return {**self._stages, "total": max(0.0, self.wiring.clock.monotonic() - self.timing.started)}
+
+    def _passed(self, stage: str, since: float) -> float:
+        """Note how long a stage took; return when it ended."""
+        now = self.wiring.clock.monotonic()
+        self._stages[stage] = self._stages.get(stage, 0.0) + max(0.0, now - since)
+        return now
 
     # What it rests on.
 

@@ -18,7 +18,7 @@ from pep.ask import Answer, Timing
 from pep.audit.record import Kind, Record, new_id
 from pep.audit.tell import asked_fields, decision_told, outcome_fields
 from pep.deciding import Deciding
-from pep.errors import AccessDenied
+from pep.errors import AccessDenied, PartlyRecordedError
 from pep.extract import Requirement
 from pep.fault import Fault
 from pep.intake import Arguments, Halt
@@ -65,6 +65,8 @@ class Enforcement:
     stage: Stage = attrs.field(default=Stage.DECIDING, init=False)
     #: The record to submit when cut off, where the stage alone does not tell.
     pending: Record | None = attrs.field(default=None, init=False)
+    #: How often it is decided before it counts as revoked.
+    tries: int = attrs.field(default=2, init=False)
     #: Set by the driver once a step let the world go on.
     suspended: bool = attrs.field(default=False, init=False)
     verdict: Verdict = attrs.field(init=False)
@@ -108,7 +110,7 @@ class Enforcement:
         Returns:
             A verdict; when it is allowed, its record has been acknowledged by the sink.
         """
-        for _again in range(2):
+        for _again in range(self.tries):
             yield from self.conclude()
             yield from self.record()
             if not self.verdict.allowed:
@@ -150,7 +152,7 @@ class Enforcement:
     def _recorded(self, failed: Exception | None, *, handed: bool, running: bool) -> None:
         self.pending, self.stage = None, Stage.RECORDED if running else Stage.DONE
         if running and (failed is not None or not handed):
-            if handed and isinstance(failed, TimeoutError):
+            if handed and isinstance(failed, (TimeoutError, PartlyRecordedError)):
                 self.wiring.journal.announce(Kind.OUTCOME, self._outcome_fields("withheld"))
             # INVARIANT: protected code never runs without a recorded permit.
             self.refuse(Fault.AUDIT, failed)
@@ -274,16 +276,24 @@ class Enforcement:
         return attrs.evolve(verdict, obligations=tuple(duty.told() for duty in self.deciding.duties))
 
     def _decision_record(self) -> Record:
-        told: dict[str, Any] = {"entry": self.entry, "latency": self.wiring.clock.monotonic() - self.timing.started}
+        masking = self.wiring.masking
+        told: dict[str, Any] = {"entry": self.entry, "latency": self.deciding.latency()}
         if self.verdict.request is None:
-            told |= asked_fields(self.needs, self.frame)
+            told |= asked_fields(self.needs, self.frame, masking)
+        if masking.shows_arguments:
+            told |= masking.arguments(self.needs[0].action.name, self._kind(), self.arguments) or {}
         telling = partial(decision_told, told, self.wiring, self.verdict, tuple(self.answers))
         kind = Kind.CHECK if self.asking else Kind.DECISION
         return self.wiring.journal.make(kind, telling, record_id=self.record_id)
 
     def _cancelled_record(self) -> Record:
         ran = True if self.deciding.ran else None
-        fields = {"entry": self.entry, "status": "cancelled", "ran": ran, **asked_fields(self.needs, self.frame)}
+        fields = {
+            "entry": self.entry,
+            "status": "cancelled",
+            "ran": ran,
+            **asked_fields(self.needs, self.frame, self.wiring.masking),
+        }
         kind = Kind.CHECK if self.asking else Kind.DECISION
         return self.wiring.journal.make(kind, fields, record_id=self.record_id)
 
@@ -291,8 +301,13 @@ class Enforcement:
         return self.wiring.journal.make(Kind.OUTCOME, self._outcome_fields(status, ran=ran, error=error))
 
     def _outcome_fields(self, status: str, *, ran: bool = False, error: BaseException | None = None) -> dict[str, Any]:
-        told = outcome_fields(self._told(self.verdict), status, ran=ran or self.deciding.ran, error=error)
+        ran, masking = ran or self.deciding.ran, self.wiring.masking
+        told = outcome_fields(self._told(self.verdict), status, ran=ran, error=error, masking=masking)
         return {"entry": self.entry, **told}
+
+    def _kind(self) -> str | None:
+        request = self.verdict.request
+        return self.needs[0].resource.type if request is None else request.resource.type
 
     # What others ask of it.
 

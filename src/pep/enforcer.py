@@ -47,30 +47,41 @@ class Enforcer(Asking):
 
         telemetry: What observes records; best-effort.
 
+        masking: Which values records may tell; none unless given.
+
+        correlation: Tells what a record belongs to, such as a request's id and trace: see `pep.audit.Correlation`.
+
         secret: The deployment's secret, at least 16 bytes; needed by canaries.
 
         clock: What time it is; the machine's, unless a test brings one.
 
         name: Its name, in records and as the id of the application.
 
+        compiled: Whether guards are written out for each function's own signature; False is for debugging, and
+            changes nothing but the time they take.
+
     Raises:
         ConfigurationError: On a part that is none, or two that do not fit.
     """
 
-    def __init__(self, pdp: object, *, audit: object, name: str = "application", **parts: Unpack[Parts]) -> None:
-        super().__init__(Core(name))
+    def __init__(
+        self, pdp: object, *, audit: object, name: str = "application", compiled: bool = True, **parts: Unpack[Parts]
+    ) -> None:
+        super().__init__(Core(name, compiled=compiled))
         self._wire(assemble(pdp, audit, self._core.name, self._core.registries, **parts))
 
     @classmethod
-    def unbound(cls, name: str) -> Self:
+    def unbound(cls, name: str, *, compiled: bool = True) -> Self:
         """
         Return an enforcer that can guard, exempt and cover already; every call is denied until `bind`.
 
         Args:
             name: Its name, in records and as the id of the application.
+
+            compiled: As in the constructor.
         """
         made = cls.__new__(cls)
-        Asking.__init__(made, Core(name))
+        Asking.__init__(made, Core(name, compiled=compiled))
         return made
 
     def bind(self, pdp: object, *, audit: object = None, **parts: Unpack[Parts]) -> None:
@@ -250,12 +261,13 @@ class Enforcer(Asking):
             ConfigurationError: When nothing is named.
         """
         wiring = self._core.wiring()
-        self._core.run_plan(lifecycle.revoked(self._core, wiring, subject, resource, action), wiring)
+        self._core.run_plan(lifecycle.revoked(self._core, wiring, (subject, resource, action)), wiring)
 
     async def ainvalidate(self, subject: object = None, resource: object = None, action: object = None) -> None:
         """Revoke what was decided; see `invalidate`."""
         wiring = self._core.wiring()
-        await self._core.arun_plan(lifecycle.revoked(self._core, wiring, subject, resource, action), wiring)
+        told = lifecycle.revoked(self._core, wiring, (subject, resource, action), awaiting=True)
+        await self._core.arun_plan(told, wiring)
 
     def invalidate_all(self) -> None:
         """Revoke everything that was decided."""
@@ -265,7 +277,7 @@ class Enforcer(Asking):
     async def ainvalidate_all(self) -> None:
         """Revoke everything that was decided."""
         wiring = self._core.wiring()
-        await self._core.arun_plan(lifecycle.all_revoked(wiring), wiring)
+        await self._core.arun_plan(lifecycle.all_revoked(wiring, awaiting=True), wiring)
 
     # Lifecycle.
 
@@ -300,7 +312,7 @@ class Enforcer(Asking):
         """Refuse every later call; see `close`."""
         wiring = self._core.closing()
         if wiring is not None:
-            await self._core.arun_plan(lifecycle.closed(wiring), wiring)
+            await self._core.arun_plan(lifecycle.closed(wiring, awaiting=True), wiring)
 
     def __enter__(self) -> Self:
         return self

@@ -8,9 +8,11 @@ registries only.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import attrs
 
+from pep.asynchronous import is_asynchronous
 from pep.errors import ExtractionError
 from pep.frozen import freeze_mapping
 from pep.model import AccessRequest, Action, Resource, Subject
@@ -26,7 +28,6 @@ from pep.sources import (
     Source,
     context_source,
     identifier,
-    is_asynchronous,
     marked_source,
     resource_source,
     subject_source,
@@ -48,6 +49,9 @@ __all__ = [
     "resource_source",
     "subject_source",
 ]
+
+
+_NOBODY: Final = Scope(None)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -91,7 +95,7 @@ class Requirement:
         Raises:
             Exception: Whatever a source raised; `ExtractionError` when something is missing.
         """
-        scope = frame.scope if frame.scope is not None and frame.scope.is_open else Scope(None)
+        scope = frame.scope if frame.scope.is_open else _NOBODY
         who = scope.subject if self.subject is None else (yield from self.subject.read(arguments, frame))
         found = yield from self.resource.read(arguments, frame)
         context = scope.context

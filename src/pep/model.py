@@ -94,9 +94,7 @@ class AccessRequest:
         agents = _actors(actors)
         world = tenant if tenant is None else exact_text(tenant, what="the tenant")
         asking = who_key(who, circumstances, world, agents)
-        if len(asking) + len(act.key) + len(what.key) + 2 > MAX_REQUEST:
-            message = f"an access request may have at most {MAX_REQUEST} bytes; send references instead of content"
-            raise ExtractionError(message)
+        _check_size(asking, act.key, what.key)
         self.__attrs_init__(who, act, what, circumstances, agents, world, asking)  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
@@ -120,6 +118,19 @@ class AccessRequest:
         """Return a request with some parts replaced; the rest as they are."""
         names = ("subject", "action", "resource", "context", "actors", "tenant")
         return AccessRequest(**{name: getattr(self, name) for name in names} | changes)
+
+    def about(self, resource: Resource) -> AccessRequest:
+        """
+        Return the same request about another resource.
+
+        Raises:
+            ExtractionError: When it is none, or all together exceed `MAX_REQUEST` bytes.
+        """
+        what = _exactly(Resource, resource, "resource")
+        _check_size(self.who, self.action.key, what.key)
+        made = AccessRequest.__new__(AccessRequest)
+        made.__attrs_init__(self.subject, self.action, what, self.context, self.actors, self.tenant, self.who)  # pyright: ignore[reportAttributeAccessIssue]
+        return made
 
     @property
     def qualified_action(self) -> str:
@@ -171,6 +182,12 @@ def who_key(subject: Subject, context: FrozenDict, tenant: str | None, actors: t
         return subject.key
     # Each part is closed JSON, so the newlines between them cannot be forged.
     return b"\n".join((subject.key, canonical((context, tenant)), *[actor.key for actor in actors]))
+
+
+def _check_size(who: bytes, action: bytes, what: bytes) -> None:
+    if len(who) + len(action) + len(what) + 2 > MAX_REQUEST:
+        message = f"an access request may have at most {MAX_REQUEST} bytes; send references instead of content"
+        raise ExtractionError(message)
 
 
 def _exactly(kind: type[T], value: object, what: str) -> T:

@@ -64,11 +64,11 @@ def _record(job: Enforcement, rows: RowFilter | None) -> Plan[Exception | None]:
     journal, verdict = job.wiring.journal, job.verdict
     fields: dict[str, Any] = {
         "entry": job.entry,
-        "latency": job.wiring.clock.monotonic() - job.timing.started,
+        "latency": job.deciding.latency(),
         "filter": None if rows is None else _NAMES[type(rows).__name__],
     }
     if verdict.request is None:
-        fields |= asked_fields(job.needs, job.frame)
+        fields |= asked_fields(job.needs, job.frame, job.wiring.masking)
     fields |= verdict_fields(job.wiring, verdict, job.answers)
     record = journal.make(Kind.DECISION, fields, record_id=job.record_id)
     # What the sink was handed it may have taken; without it, nothing is released.

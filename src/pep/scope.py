@@ -19,12 +19,15 @@ import attrs
 
 from pep.errors import ConfigurationError, ExtractionError
 from pep.frozen import EMPTY, FrozenDict, exact_text, freeze_mapping
-from pep.model import Subject
+from pep.model import Subject, who_key
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: How deep guarded calls may nest before the next one is refused.
 MAX_NESTING: Final = 8
+
+#: The local variable in which the hot path holds the frame it runs user code in.
+HOT: Final = "_pep_running"
 
 _CONTEXTLIB: Final = "contextlib"
 # Those who enter a generator only to run a test around it.
@@ -40,6 +43,19 @@ class Scope:
     tenant: str | None = None
     context: FrozenDict = EMPTY
     is_open: bool = True
+    #: Who asks in which circumstances, as in cache keys; None once it is closed, and where that takes a plan to know.
+    who: bytes | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.is_open and type(self.subject) is Subject and not self.actors:
+            try:
+                self.who = who_key(self.subject, self.context, self.tenant, ())
+            except ExtractionError:
+                self.who = None
+
+    def close(self) -> None:
+        """End it: whoever still holds it acts for nobody."""
+        self.is_open, self.who = False, None
 
 
 @attrs.define(eq=False)
@@ -67,13 +83,50 @@ class Approval:
         self._free.append(self.id)
 
 
-@attrs.frozen(eq=False)
-class Frame:
-    """A scope, how many guarded calls surround the code that runs in it, and an approval it may use."""
+_ENDED: Final = Scope(None, is_open=False)
 
-    scope: Scope | None = None
+
+@attrs.define(eq=False)
+class Frame:
+    """
+    A scope, how many guarded calls surround the code that runs in it, and an approval it may use.
+
+    The hot path enters no frame of its own: it counts here how many of its calls run right now, in every thread and
+    task, and counts those of one stack only where there may be too many.
+    """
+
+    scope: Scope = _ENDED
     depth: int = 0
     approval: Approval | None = None
+    #: How many calls of the hot path run in it now, anywhere.
+    active: int = attrs.field(default=0, init=False)
+    #: How many may, before their stack has to be looked at; none where there is an approval to use.
+    room: int = attrs.field(init=False)
+    _inner: Frame | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.room = MAX_NESTING - self.depth if self.approval is None else 0
+
+    def inner(self) -> Frame:
+        """Return the frame of what a guarded call in it runs: who acts here, one call deeper, without the approval."""
+        if self._inner is None:
+            self._inner = Frame(self.scope, self.depth + 1)
+        return self._inner
+
+    def exact(self) -> Frame:
+        """Return it as it is for code that runs right here: with the hot path's calls on this stack counted in."""
+        nested = self.nested() if self.active > 0 else 0
+        return Frame(self.scope, self.depth + nested, self.approval) if nested else self
+
+    def nested(self) -> int:
+        """Count the calls of the hot path that run in it on this stack."""
+        count = 0
+        below: FrameType | None = sys._getframe(1)  # noqa: SLF001  whoever asks
+        while below is not None:
+            if HOT in below.f_code.co_varnames and below.f_locals.get(HOT) is self:
+                count += 1
+            below = below.f_back
+        return count
 
 
 #: The frame of code that acts for nobody, outside every guarded call.
@@ -81,10 +134,13 @@ NOBODY: Final = Frame()
 
 _FRAME: Final[contextvars.ContextVar[Frame]] = contextvars.ContextVar("pep.frame", default=NOBODY)
 
+#: The frame this code runs in, as the hot path reads it.
+hot_frame: Final = _FRAME.get
+
 
 def current_frame() -> Frame:
     """Return the frame this code runs in."""
-    return _FRAME.get()
+    return _FRAME.get().exact()
 
 
 def enter_frame(frame: Frame) -> contextvars.Token[Frame]:
@@ -98,15 +154,14 @@ def leave_frame(token: contextvars.Token[Frame]) -> None:
         _FRAME.reset(token)
     except ValueError:
         # Who acts there with an open scope is somebody else.
-        scope = _FRAME.get().scope
-        if scope is not None and not scope.is_open:
+        if not _FRAME.get().scope.is_open:
             _FRAME.set(NOBODY)
 
 
 def current_scope() -> Scope | None:
     """Return the open scope this code runs in, if there is one."""
     scope = _FRAME.get().scope
-    return scope if scope is not None and scope.is_open else None
+    return scope if scope.is_open else None
 
 
 def current_subject() -> Subject | None:
@@ -183,7 +238,8 @@ class acting_as:  # noqa: N801  reads as a verb: `with acting_as(subject)`
             message = "this `acting_as` was entered already; make a new one for each block"
             raise ConfigurationError(message)
         _refuse_generators(sys._getframe(1), "acting_as", "subject")  # noqa: SLF001  the frame that entered the block
-        self._token = _FRAME.set(attrs.evolve(_FRAME.get(), scope=self._scope))
+        outer = current_frame()
+        self._token = _FRAME.set(Frame(self._scope, outer.depth, outer.approval))
 
     def __exit__(
         self,
@@ -191,7 +247,7 @@ class acting_as:  # noqa: N801  reads as a verb: `with acting_as(subject)`
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self._scope.is_open = False
+        self._scope.close()
         if self._token is not None:
             leave_frame(self._token)
 
@@ -223,7 +279,8 @@ class approval:  # noqa: N801  reads as a noun: `with approval(id)`
             message = "this `approval` was entered already; make a new one for each block"
             raise ConfigurationError(message)
         _refuse_generators(sys._getframe(1), "approval", "approval")  # noqa: SLF001  the frame that entered the block
-        self._token = _FRAME.set(attrs.evolve(_FRAME.get(), approval=self._approval))
+        outer = current_frame()
+        self._token = _FRAME.set(Frame(outer.scope, outer.depth, self._approval))
 
     def __exit__(
         self,
@@ -281,14 +338,14 @@ class _Carried:
     __slots__ = ("_scope", "_token")
 
     def __init__(self, scope: Scope | None) -> None:
-        self._scope = None if scope is None else attrs.evolve(scope, is_open=True)
+        self._scope = _ENDED if scope is None else attrs.evolve(scope, is_open=True)
 
     def __enter__(self) -> None:
-        self._token = _FRAME.set(Frame(self._scope, _FRAME.get().depth))
+        self._token = _FRAME.set(Frame(self._scope, current_frame().depth))
 
     def __exit__(self, *_exception: object) -> None:
-        if self._scope is not None:
-            self._scope.is_open = False
+        if self._scope is not _ENDED:
+            self._scope.close()
         leave_frame(self._token)
 
 

@@ -7,7 +7,6 @@ signature at decoration. Imports L0, scopes and the registries only.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import keyword
 import re
@@ -18,6 +17,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from pep.asynchronous import is_asynchronous
 from pep.errors import ConfigurationError, ExtractionError
 from pep.frozen import fields_repr, freeze_mapping
 from pep.model import Resource, Subject
@@ -31,9 +31,10 @@ Arguments = Mapping[str, Any]
 RECEIVERS: Final = ("self", "cls")
 
 _TEMPLATE: Final = r"(?P<type>[^{}]+):\{(?P<path>[^{}]*)\}"
-# What can be read only once, an extractor would take from the protected code; what is plain need not be asked.
+# What can be read only once, an extractor would take from the protected code.
 _ONCE: Final = (Iterator, Awaitable, AsyncIterator)
-_PLAIN: Final = frozenset({str, int, bool, float, bytes, dict, list, tuple, type(None), Resource, Subject})
+#: The types of what need not be asked whether it can be read twice.
+PLAIN: Final = frozenset({str, int, bool, float, bytes, dict, list, tuple, type(None), Resource, Subject})
 
 
 @attrs.frozen(repr=False)
@@ -160,14 +161,18 @@ class Computed:
     def read(self, arguments: Arguments, frame: Frame) -> Plan[Any]:
         """Call it, in the caller's frame."""
         for name in self.parameters:
-            if type(arguments[name]) not in _PLAIN and isinstance(arguments[name], _ONCE):
+            if type(arguments[name]) not in PLAIN and isinstance(arguments[name], _ONCE):
                 message = f"`{name}` can be read only once; an extractor may not consume it"
                 raise ExtractionError(message)
         positional = [arguments[name] for name in self.positional]
         keywords = {name: arguments[name] for name in self.keywords}
         with within(frame):
             value = self.fn(*positional, **keywords)
-        if type(value) not in _PLAIN and (type(value) is GeneratorType or inspect.isawaitable(value)):
+        return (yield from self.settled(value, frame))
+
+    def settled(self, value: Any, frame: Frame) -> Plan[Any]:  # noqa: ANN401  whatever it returned
+        """Take what it returned; what can only be awaited is awaited."""
+        if type(value) not in PLAIN and (type(value) is GeneratorType or inspect.isawaitable(value)):
             return unwrap((yield from attempt(lambda: value, frame=frame)))
         return value
 
@@ -375,14 +380,6 @@ def _computed(fn: Callable[..., Any], signature: inspect.Signature, what: str) -
         else:
             positional.append(parameter.name)
     return Computed(fn, tuple(positional), tuple(keywords), is_asynchronous(fn))
-
-
-def is_asynchronous(fn: object) -> bool:
-    """Tell whether a callable can only be awaited: partials and callable instances are looked into."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    called = getattr(type(fn), "__call__", None)  # noqa: B004  the method itself, for what it is
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(called)
 
 
 def _parameter(name: object, signature: inspect.Signature, what: str) -> str:

@@ -6,7 +6,7 @@ Imports the error tree and the model only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
@@ -167,18 +167,21 @@ class Grant:
     neither pickles nor copies, and ends with the process that holds it.
     """
 
-    __slots__ = ("__weakref__", "_arelease", "_arguments", "_redeem", "_release", "_verdict")
+    __slots__ = ("__weakref__", "_arelease", "_arguments", "_redeem", "_release", "_ticket", "_verdict")
 
     def __init__(
         self,
-        verdict: Verdict,
+        verdict: Verdict | Callable[[], Verdict],
         arguments: Mapping[str, Any],
         *,
         redeem: Callable[[Grant], None],
+        ticket: Iterable[Any] = (),
         release: Callable[[Any], Any] | None = None,
         arelease: Callable[[Any], Coroutine[Any, Any, Any]] | None = None,
     ) -> None:
         self._verdict = verdict
+        #: What its enforcer takes out when it is spent: taking the only one is atomic.
+        self._ticket = list(ticket)
         self._arguments = arguments
         self._redeem = redeem
         self._release = release
@@ -187,7 +190,10 @@ class Grant:
     @property
     def verdict(self) -> Verdict:
         """The verdict it is the receipt of."""
-        return self._verdict
+        verdict = self._verdict
+        if type(verdict) is not Verdict:
+            verdict = self._verdict = verdict()  # type: ignore[operator]
+        return verdict
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -223,7 +229,7 @@ class Grant:
         return await self._arelease(value)
 
     def __repr__(self) -> str:
-        return f"<Grant of record {self._verdict.id}>"
+        return f"<Grant of record {self.verdict.id}>"
 
     def __reduce__(self) -> NoReturn:
         message = "a grant is single-use and does not leave its process; ask again over there"

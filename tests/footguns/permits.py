@@ -44,7 +44,7 @@ def forged(make: Callable[[Grant], Any]) -> None:
 
 
 def made_up(grant: Grant) -> Any:
-    return Grant(grant.verdict, {}, redeem=Rig().enforcer._core._redeem)
+    return Grant(grant.verdict, {}, redeem=Rig().enforcer._core.redeem)
 
 
 def spent(grant: Grant) -> Any:
@@ -54,7 +54,7 @@ def spent(grant: Grant) -> Any:
 
 def retargeted(grant: Grant) -> Any:
     object.__setattr__(grant.verdict, "outcome", Outcome.PERMITTED)
-    object.__setattr__(grant, "_redeem", Rig().enforcer._core._redeem)
+    object.__setattr__(grant, "_redeem", Rig().enforcer._core.redeem)
     return grant
 
 

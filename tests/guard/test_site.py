@@ -12,7 +12,8 @@ import pep
 from pep import AccessDenied, Action, Enforcer, Fault, Resource, Subject, acting_as
 from pep.audit import MemorySink
 from pep.errors import ConfigurationError
-from pep.guard.site import Shape, Site, own_site, shape_of, site_of
+from pep.guard.shape import Shape, shape_of
+from pep.guard.site import Site, own_site, site_of
 from tests.guard.rigs import ALICE, Rig, logged, wait
 
 if TYPE_CHECKING:

@@ -6,19 +6,31 @@ Imports plans, protocols and the record only.
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import GeneratorType
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
+from pep.audit.correlation import Correlation
+from pep.audit.noting import Note, Noting
 from pep.audit.record import Kind, Record, Telling, masked, new_id
 from pep.errors import AuditError
+from pep.frozen import EMPTY
 from pep.locks import Lock
 from pep.plan import Plan, Raised, Reply, Write, bounded, contain
 from pep.protocols import Clock, Observer, Sink
+
+
+class Plugged(Protocol):
+    """The hot path of one function."""
+
+    def unplug(self) -> None:
+        """Leave every call to the plan."""
+        ...
 
 
 @attrs.define(eq=False, repr=False)
@@ -34,32 +46,65 @@ class Journal:
     clock: Clock
     enforcer: str
     observers: Sequence[Observer] = ()
+    #: Tells what a record belongs to, where it is made; None tells nothing.
+    correlation: Callable[[], Correlation | None] | None = None
     counts: Counter[str] = attrs.field(factory=Counter)
+    #: How notes of the hot path are told.
+    noting: Noting = attrs.field(init=False)
+    #: What to unplug when something is due before the next record: the hot path stands back until it is written.
+    plugged: weakref.WeakSet[Plugged] = attrs.field(factory=weakref.WeakSet)
     _due: deque[Record] = attrs.field(factory=deque)
     _lost: int = 0
     _lock: Lock = attrs.field(factory=Lock)
 
+    def __attrs_post_init__(self) -> None:
+        self.noting = Noting(self.clock, self._told)
+
     def make(self, kind: Kind, fields: Mapping[str, Any] | Telling, *, record_id: str | None = None) -> Record:
         """Make a record; fields that are None are left out. What tells them may be asked later."""
         now = self.clock.wall()
+        belongs = self.belongs()
         if callable(fields):
-            return Record(kind, record_id or new_id(now), now, partial(self._told, fields))
-        return Record(kind, record_id or new_id(now), now, masked({"enforcer": self.enforcer, **fields}))
+            return Record(kind, record_id or new_id(now), now, partial(self._told, fields, belongs))
+        return Record(kind, record_id or new_id(now), now, masked({"enforcer": self.enforcer, **belongs, **fields}))
 
-    def _told(self, telling: Telling) -> Mapping[str, Any]:
-        return {"enforcer": self.enforcer, **telling()}
+    def belongs(self) -> Mapping[str, Any]:
+        """Tell what a record that is made now belongs to; what fails is counted, and tells nothing."""
+        if self.correlation is None:
+            return EMPTY
+        try:
+            found = self.correlation()
+            return EMPTY if found is None else found.fields()
+        except Exception:  # noqa: BLE001  telemetry never fails a call
+            self.count("uncorrelated")
+            return EMPTY
+
+    def _told(self, telling: Telling, belongs: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"enforcer": self.enforcer, **belongs, **telling()}
 
     def announce(self, kind: Kind, fields: Mapping[str, Any]) -> None:
         """Have a record written before the next one, when there is a world to write it in."""
         record = self.make(kind, fields)
         with self._lock:
             self._due.append(record)
+        self.stand_back()
 
     def owe(self) -> None:
         """Note that a record was lost for good."""
         with self._lock:
             self._lost += 1
         self.count("lost")
+        self.stand_back()
+
+    def stand_back(self) -> None:
+        """Unplug the hot path of every function."""
+        for socket in list(self.plugged):
+            socket.unplug()
+
+    @property
+    def owing(self) -> bool:
+        """Whether something is due before the next record."""
+        return bool(self._lost or self._due)
 
     def count(self, what: str) -> None:
         """Count something for `Enforcer.stats`."""
@@ -131,3 +176,16 @@ class Journal:
                 observer.observe(record)
             except Exception:  # noqa: BLE001  telemetry never fails a call
                 self.count("unobserved")
+
+    def taking(self) -> Callable[[Note], None] | None:
+        """Return what takes a note of the hot path with the sink's guarantee; None where only a plan can."""
+        take: Callable[[Note], None] | None = getattr(self.sink, "take", None)
+        if take is None or (not self.observers and self.correlation is None):
+            return take
+        return partial(self._take_and_show, take)
+
+    def _take_and_show(self, take: Callable[[Note], None], note: Note) -> None:
+        belonging = note if self.correlation is None else (*note, self.belongs())
+        take(belonging)
+        if self.observers:
+            self.observe(note[0].record(belonging))

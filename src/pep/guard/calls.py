@@ -1,7 +1,7 @@
 """
 Guarded functions and coroutine functions.
 
-Imports sites and wrappers.
+Imports sites, wrappers and the hot path.
 """
 
 from __future__ import annotations
@@ -11,38 +11,119 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pep.enforcement import Enforcement, Rebind
+from pep.guard.closures import NOTHING, closed_coroutine, closed_function
+from pep.guard.lookup import given_need, lookup_of
 from pep.guard.site import Site
-from pep.guard.wrap import rename, wrap
+from pep.guard.socket import Socket
+from pep.guard.wrap import compiled, rename, wrap, wrap_as
 from pep.plan import unwrap
-from pep.scope import Frame, current_frame
+from pep.scope import Frame, hot_frame
 
 
 def guard_function(site: Site) -> Any:  # noqa: ANN401  the function's own kind
     """Guard a plain function."""
     core = site.core
 
-    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401  whatever it returns
-        bound = site.bind(args, kwargs)
-        job = core.job(site.needs, bound.arguments, current_frame(), "guard")
-        return unwrap(core.run(job, job.guarded(site.fn, rebinder(bound, args, kwargs), site.on_denied)))
+    def slow(args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, given: Any = NOTHING, tries: int = 2) -> Any:  # noqa: ANN401  whatever it returns
+        job, rebind = started(site, args, kwargs, frame, given, tries)
+        reply = core.run(job, job.guarded(site.fn, rebind, site.on_denied))
+        offered(site, job)
+        return unwrap(reply)
 
-    return wrap(site, begin)
+    def again(args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, given: Any) -> Any:  # noqa: ANN401  whatever it returns
+        return slow(args, kwargs, frame, given, tries=1)
+
+    lookup = lookup_of(site)
+    if lookup is None:
+        return wrap(site, lambda args, kwargs: slow(args, kwargs, hot_frame()))
+    site.socket = Socket(site)
+    if (made := compiled(site, lookup, slow, again)) is not None:
+        return made
+    wrapper, site.socket.rebind = closed_function(site, lookup, slow, again)
+    return wrap_as(site, wrapper)
 
 
 def guard_coroutine(site: Site) -> Any:  # noqa: ANN401  the function's own kind
     """Guard a coroutine function: who acts is captured at the call, the decision made when awaited."""
     core = site.core
 
-    async def decided(
-        args: tuple[Any, ...], kwargs: dict[str, Any], bound: inspect.BoundArguments, frame: Frame
+    async def slow(
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        frame: Frame,
+        given: Any = NOTHING,  # noqa: ANN401  what the extractor gave
+        tries: int = 2,
     ) -> Any:  # noqa: ANN401  whatever it returns
-        job = core.job(site.needs, bound.arguments, frame, "guard")
-        return unwrap(await core.arun(job, job.guarded(site.fn, rebinder(bound, args, kwargs), site.on_denied)))
+        job, rebind = started(site, args, kwargs, frame, given, tries)
+        reply = await core.arun(job, job.guarded(site.fn, rebind, site.on_denied))
+        offered(site, job)
+        return unwrap(reply)
+
+    async def again(args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, given: Any) -> Any:  # noqa: ANN401  whatever it returns
+        return await slow(args, kwargs, frame, given, tries=1)
+
+    def plainly(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401  a coroutine
+        site.bind(args, kwargs)
+        return rename(slow(args, kwargs, hot_frame()), site)
+
+    lookup = lookup_of(site)
+    if lookup is None:
+        return wrap(site, plainly)
+    site.socket = Socket(site)
+    if (made := compiled(site, lookup, slow, again)) is not None:
+        return made
+    decided, site.socket.rebind = closed_coroutine(site, lookup, slow, again)
 
     def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401  a coroutine
-        return rename(decided(args, kwargs, site.bind(args, kwargs), current_frame()), site)
+        site.bind(args, kwargs)
+        return rename(decided(args, kwargs, hot_frame()), site)
 
     return wrap(site, begin)
+
+
+def started(  # noqa: PLR0917  everything there is to a call
+    site: Site,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    frame: Frame,
+    given: Any = NOTHING,  # noqa: ANN401  what the extractor gave
+    tries: int = 2,
+) -> tuple[Enforcement, Rebind]:
+    """
+    Begin the enforcement of a call.
+
+    Args:
+        site: What is guarded.
+
+        args: The call's own positional arguments.
+
+        kwargs: The call's own keyword arguments.
+
+        frame: The frame it was made in.
+
+        given: What the extractor gave already, and when it was asked, if it was.
+
+        tries: How often it is decided before it counts as revoked.
+
+    Returns:
+        The enforcement, and what turns effective arguments back into a call.
+    """
+    bound = site.bind(args, kwargs)
+    if given is NOTHING:
+        job = site.core.job(site.needs, bound.arguments, frame.exact(), site.entry)
+    else:
+        found, began = given
+        needs = (given_need(site.needs[0], found),)
+        job = site.core.job(needs, bound.arguments, frame.exact(), site.entry, began=began)
+    job.tries = tries
+    return job, rebinder(bound, args, kwargs)
+
+
+def offered(site: Site, job: Enforcement) -> None:
+    """Have the hot path serve the next call, where it may."""
+    if site.socket is not None:
+        site.socket.offer(job)
 
 
 def rebinder(

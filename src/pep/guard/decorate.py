@@ -18,7 +18,8 @@ from pep.guard.construction import guard_class
 from pep.guard.exempt import exemption_of
 from pep.guard.generators import guard_async_generator, guard_generator
 from pep.guard.lint import look_around
-from pep.guard.site import Options, Shape, Site, action_of, extend_site, make_site, site_of
+from pep.guard.shape import Shape
+from pep.guard.site import Options, Site, action_of, extend_site, make_site, site_of
 from pep.guard.wrap import partial_of
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
+from pep.audit.noting import Note
 from pep.core import Core
 from pep.enforcement import Enforcement, Stage
 from pep.errors import ConfigurationError, ObligationError
+from pep.guard.block import Block, grant_of
 from pep.plan import Plan, unwrap
 from pep.profile import Guarantee
 from pep.verdict import Grant
+
+_ONCE: Final = "a result is released once, within its block"
 
 
 class Enforcing:
@@ -28,17 +32,34 @@ class Enforcing:
         core: The enforcer's core.
 
         begin: Begins the enforcement, for who acts when the block is entered.
+
+        block: The hot path of its action, where it may have one.
+
+        resource: What that looks for.
     """
 
-    def __init__(self, core: Core, begin: Callable[[], Enforcement]) -> None:
+    __slots__ = ("_begin", "_block", "_core", "_entered", "_grant", "_job", "_note", "_released", "_resource")
+
+    def __init__(
+        self,
+        core: Core,
+        begin: Callable[[], Enforcement],
+        block: Block | None = None,
+        resource: Any = None,  # noqa: ANN401  a resource
+    ) -> None:
         self._core = core
         self._begin = begin
+        self._block, self._resource = block, resource
         self._job: Enforcement | None = None
         self._grant: Grant | None = None
+        self._note: Note | None = None
+        self._entered = False
         self._released = False
 
     def __enter__(self) -> Grant:
         """Decide, on this thread."""
+        if (hit := self._hit()) is not None:
+            return hit
         problem = self._core.awaited(self._core.wiring())
         if problem is not None:
             message = f"`{problem}` can only be awaited; use `async with`"
@@ -47,10 +68,25 @@ class Enforcing:
         self._core.run(job, job.permit()).raise_if_denied()
         return self._given(job)
 
+    def _hit(self) -> Grant | None:
+        """Enter on the hot path; None where that takes a plan."""
+        block = self._block
+        if block is None or self._entered or self._job is not None:
+            return None
+        note = self._note = block.enter(self._resource)
+        if note is None:
+            return None
+        self._entered = True
+        self._grant = grant_of(self._core, note, self._release, self._arelease)
+        return self._grant
+
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         """Record how the block ended; what it raised goes on."""
+        if self._note is not None:
+            self._left_early(self._note, error)
+            return
         job = self._left()
         if job is not None:
             self._core.run(job, self._ended(job, error))
@@ -58,6 +94,8 @@ class Enforcing:
 
     async def __aenter__(self) -> Grant:
         """Decide, in this task."""
+        if (hit := self._hit()) is not None:
+            return hit
         job = self._begun()
         (await self._core.arun(job, job.permit())).raise_if_denied()
         return self._given(job)
@@ -66,6 +104,9 @@ class Enforcing:
         self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         """Record how the block ended; what it raised goes on."""
+        if self._note is not None:
+            self._left_early(self._note, error)
+            return
         job = self._left()
         if job is not None and error is not None:
             self._core.run_closing(job, self._ended(job, error))
@@ -78,8 +119,17 @@ class Enforcing:
         message = "`enforcing` is a block, not a decorator; use `guard`"
         raise ConfigurationError(message)
 
+    def _left_early(self, note: Note, error: BaseException | None) -> None:
+        """Leave a block that was entered on the hot path: nothing is due on its result."""
+        if self._grant is not None:
+            self._core.void(self._grant)
+        # They hold each other, and a block is left far more often than the collector comes by.
+        self._note = self._grant = None
+        if error is not None and not self._released:
+            note[0].raised(note, error)
+
     def _begun(self) -> Enforcement:
-        if self._job is not None:
+        if self._job is not None or self._entered:
             message = "this `enforcing` was entered already; make a new one for each block"
             raise ConfigurationError(message)
         self._job = self._begin()
@@ -87,6 +137,8 @@ class Enforcing:
 
     def _given(self, job: Enforcement) -> Grant:
         job.stage = Stage.RUNNING
+        if self._block is not None:
+            self._block.socket.offer(job)
         self._grant = self._core.grant(job, release=self._release, arelease=self._arelease)
         return self._grant
 
@@ -111,16 +163,25 @@ class Enforcing:
             raise ObligationError(message)
 
     def _release(self, value: Any) -> Any:  # noqa: ANN401  whatever the code computed
+        if self._note is not None:
+            return self._released_once(value)
         job = self._running()
         return unwrap(self._core.run(job, job.release(value)))
 
     async def _arelease(self, value: Any) -> Any:  # noqa: ANN401  whatever the code computed
+        if self._note is not None:
+            return self._released_once(value)
         job = self._running()
         return unwrap(await self._core.arun(job, job.release(value)))
 
+    def _released_once(self, value: Any) -> Any:  # noqa: ANN401  whatever the code computed
+        if self._released:
+            raise ObligationError(_ONCE)
+        self._released = True
+        return value
+
     def _running(self) -> Enforcement:
         if self._job is None or self._job.stage is not Stage.RUNNING or self._released:
-            message = "a result is released once, within its block"
-            raise ObligationError(message)
+            raise ObligationError(_ONCE)
         self._released = True
         return self._job

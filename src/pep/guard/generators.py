@@ -11,18 +11,25 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from types import FunctionType
 from typing import Any
 
 import attrs
 
+from pep.audit.noting import Note
 from pep.enforcement import Enforcement, Stage, denial
 from pep.errors import ConfigurationError
 from pep.fault import Fault
-from pep.guard.calls import rebinder
+from pep.generations import Generations
+from pep.guard.calls import offered, rebinder, started
+from pep.guard.closures import NOTHING, Closed
+from pep.guard.hot import Hot
+from pep.guard.lookup import lookup_of
 from pep.guard.site import Site
-from pep.guard.wrap import rename, wrap
+from pep.guard.socket import Socket
+from pep.guard.wrap import compiled, rename, wrap
 from pep.plan import Plan, unwrap
-from pep.scope import Frame, current_frame, enter_frame, leave_frame
+from pep.scope import Frame, current_frame, enter_frame, hot_frame, leave_frame
 
 _NOT_STARTED = "can't send non-None value to a just-started generator"
 
@@ -31,14 +38,38 @@ def guard_generator(site: Site) -> Any:  # noqa: ANN401  the function's own kind
     """Guard a generator function."""
     core = site.core
 
-    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401  a generator
-        bound = site.bind(args, kwargs)
-        job = core.job(site.needs, bound.arguments, current_frame(), "guard")
+    def slow(args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, given: Any = NOTHING, tries: int = 2) -> Any:  # noqa: ANN401  a generator
+        job, rebind = started(site, args, kwargs, frame, given, tries)
         if not core.run(job, job.permit()).allowed:
             return unwrap(core.run(job, job.denied(site.on_denied)))
-        positional, keywords = rebinder(bound, args, kwargs)(job.effective)
+        offered(site, job)
+        positional, keywords = rebind(job.effective)
         steps = rename(_stepped(Walk(site, job, job.effective), site.fn(*positional, **keywords)), site)
         # Primed up to its first bare yield: being dropped unstarted is then seen, and recorded.
+        next(steps)
+        return steps
+
+    def again(args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame, given: Any) -> Any:  # noqa: ANN401  a generator
+        return slow(args, kwargs, frame, given, tries=1)
+
+    lookup = lookup_of(site)
+    if lookup is None:
+        return wrap(site, lambda args, kwargs: slow(args, kwargs, hot_frame()))
+    site.socket = Socket(site)
+    walked = named(walk, site)
+    if (made := compiled(site, lookup, slow, again, walk=walked, next=next)) is not None:
+        return made
+    closed = Closed(site, lookup)
+    site.socket.rebind = closed.rebind
+
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401  a generator
+        frame = hot_frame()
+        noted, given = closed.find(frame, args, kwargs)
+        if noted is None:
+            return slow(args, kwargs, frame, given)
+        if noted.withheld:
+            return again(args, kwargs, frame, given)
+        steps = walked(noted.hot, noted.note, noted.hot.wiring.generations, frame, site.fn(*args, **kwargs))
         next(steps)
         return steps
 
@@ -132,6 +163,86 @@ class Walk:
         else:
             status = "raised" if isinstance(error, Exception) else "cancelled"
         yield from job.finish(status, ran=started, error=error if status == "raised" else None)
+
+
+def walk(  # noqa: C901  a call of a function costs as much as a step
+    hot: Hot, note: Note, generations: Generations, frame: Frame, inner: Generator[Any, Any, Any]
+) -> Generator[Any, Any, Any]:
+    """Step through a generator that was permitted on the hot path: no obligations, nothing to decide again."""
+    epoch, is_begun, _pep_running = note[3].epoch, False, None
+    sent = thrown = None
+    try:
+        if (yield) is not None:
+            raise TypeError(_NOT_STARTED)  # noqa: TRY301  as the generator itself would
+        is_begun = True
+        if generations.epoch != epoch:
+            epoch = hot.still(note)
+        if hot_frame() is frame and hot.returns_nothing:
+            # What is only iterated over is iterated over, which costs no exception at its end.
+            _pep_running = frame
+            frame.active += 1
+            for item in inner:
+                frame.active -= 1
+                _pep_running = None
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001  whatever is thrown in goes on in
+                    thrown = error
+                    break
+                if generations.epoch != epoch:
+                    epoch = hot.still(note)
+                if sent is not None or hot_frame() is not frame:
+                    break
+                _pep_running = frame
+                frame.active += 1
+            else:
+                frame.active -= 1
+                return None
+        return (yield from _sent(hot, note, generations, frame, inner, sent, thrown))
+    except BaseException as error:
+        if _pep_running is not None:
+            frame.active -= 1
+        # Recorded before its own cleanup, which may raise.
+        hot.dropped(note, error, started=is_begun)
+        framed(frame, inner.close)
+        raise
+
+
+def _sent(  # noqa: PLR0917  everything that a walk has
+    hot: Hot,
+    note: Note,
+    generations: Generations,
+    frame: Frame,
+    inner: Generator[Any, Any, Any],
+    sent: Any,  # noqa: ANN401  any item
+    thrown: BaseException | None,
+) -> Generator[Any, Any, Any]:
+    """Go on with a walk, with whatever is sent or thrown in; return what the generator returns."""
+    epoch = note[3].epoch
+    while True:
+        if generations.epoch != epoch:
+            epoch = hot.still(note)
+        step = functools.partial(inner.send, sent) if thrown is None else functools.partial(inner.throw, thrown)
+        try:
+            item = framed(frame.inner(), step)
+        except StopIteration as stop:
+            return stop.value
+        thrown = None
+        try:
+            sent = yield item
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001  whatever is thrown in goes on in
+            thrown = error
+
+
+def named(fn: Any, site: Site) -> Any:  # noqa: ANN401  a generator function
+    """Return a copy of a function that calls what it makes as the guarded function is called."""
+    made = FunctionType(fn.__code__, fn.__globals__, getattr(site.fn, "__name__", "guarded"))
+    made.__qualname__ = site.name
+    return made
 
 
 def _stepped(walk: Walk, inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:

@@ -20,7 +20,8 @@ from pep.errors import ConfigurationError, ExtractionError
 from pep.guard.exempt import exemption_of
 from pep.guard.generators import aframed, begun, framed
 from pep.guard.lint import look_around
-from pep.guard.site import Options, Shape, Site, action_of, requirement, shape_of, signature_of, site_of
+from pep.guard.shape import Shape, shape_of
+from pep.guard.site import Options, Site, action_of, requirement, signature_of, site_of
 from pep.guard.wrap import rename, wrap
 from pep.plan import Dispatch, Plan, Raised, Reply, Returned, unwrap
 from pep.scope import Frame, current_frame

@@ -7,10 +7,8 @@ Imports the core and what is below it.
 from __future__ import annotations
 
 import inspect
-import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from enum import Enum
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -28,6 +26,7 @@ from pep.extract import (
     resource_source,
     subject_source,
 )
+from pep.guard.shape import Shape, shape_of
 from pep.model import Action, application
 
 if TYPE_CHECKING:
@@ -37,15 +36,6 @@ if TYPE_CHECKING:
 SITE: Final = "__pep_site__"
 
 _MARKERS: Final = ("ResourceId", "Guarded")
-
-
-class Shape(Enum):
-    """The kinds of function; each has a guard of its own."""
-
-    FUNCTION = "function"
-    COROUTINE = "coroutine function"
-    GENERATOR = "generator"
-    ASYNC_GENERATOR = "asynchronous generator"
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -90,6 +80,8 @@ class Site:
     on_denied: Callable[[AccessDenied], Any] | None = None
     entry: str = "guard"
     wrapper: Any = attrs.field(default=None, repr=False)
+    #: Where its hot path is plugged in, if it has one.
+    socket: Any = attrs.field(default=None, repr=False, init=False)
     _repeatable: frozenset[str] = attrs.field(init=False, repr=False)
     #: The parameters, where each can be given by position and by name.
     _names: tuple[str, ...] | None = attrs.field(init=False, repr=False)
@@ -184,31 +176,6 @@ def own_site(fn: object) -> Site | None:
     """Return the site of a guarded function itself: `functools.wraps` copies a site without its guard."""
     site = site_of(fn)
     return site if site is not None and site.wrapper is fn else None
-
-
-def shape_of(fn: Any) -> Shape:  # noqa: ANN401  any function
-    """
-    Tell which kind of function one is.
-
-    Raises:
-        ConfigurationError: On a generator-based coroutine.
-    """
-    if inspect.isasyncgenfunction(fn):
-        return Shape.ASYNC_GENERATOR
-    if inspect.iscoroutinefunction(fn) or _marked_coroutine(fn):
-        return Shape.COROUTINE
-    if not inspect.isgeneratorfunction(fn):
-        return Shape.FUNCTION
-    if fn.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
-        message = f"`{fn.__qualname__}` is a generator-based coroutine; make it `async def`"
-        raise ConfigurationError(message)
-    return Shape.GENERATOR
-
-
-def _marked_coroutine(fn: object) -> bool:
-    # How a plain function says that it returns a coroutine, before `inspect.markcoroutinefunction`.
-    marker = getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None)
-    return marker is not None and getattr(fn, "_is_coroutine", None) is marker
 
 
 def make_site(core: Core, fn: Callable[..., Any], options: Options) -> Site:

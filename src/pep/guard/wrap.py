@@ -15,7 +15,16 @@ from collections.abc import Callable
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Final
 
+from pep.guard import source
+from pep.guard.closures import NOTHING
+from pep.guard.hot import UNPLUGGED
+from pep.guard.lookup import Kind, Lookup, face, plain_id
 from pep.guard.site import SITE, Site, namespace_of
+from pep.guard.source import PREFIX, compilable
+from pep.model import Resource
+from pep.plan import Raised
+from pep.scope import hot_frame
+from pep.sources import PLAIN
 
 #: Whether a function's code can be flagged as another kind; before Python 3.11 that wraps it again.
 FLAGGABLE: Final = sys.version_info >= (3, 11)
@@ -35,21 +44,96 @@ def wrap(site: Site, begin: Callable[[tuple[Any, ...], dict[str, Any]], Any]) ->
     Returns:
         A function of the same kind.
     """
-    fn: Any = site.fn
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  any function
         return begin(args, kwargs)
 
+    return wrap_as(site, wrapper)
+
+
+def wrap_as(site: Site, wrapper: Callable[..., Any]) -> Any:  # noqa: ANN401  the function's own kind
+    """Make the wrapper of a site of a function that takes anything, and whose names are all cells; see `wrap`."""
+    fn: Any = site.fn
     flags = fn.__code__.co_flags & _KINDS
     code = wrapper.__code__.replace(co_name=fn.__code__.co_name)
     if flags and FLAGGABLE:
         code = code.replace(co_flags=code.co_flags | flags)
-    made: Any = FunctionType(code, namespace_of(fn), fn.__name__, None, wrapper.__closure__)
-    functools.update_wrapper(made, fn)
+    return _finished(site, FunctionType(code, namespace_of(fn), fn.__name__, None, wrapper.__closure__))
+
+
+def compiled(
+    site: Site,
+    lookup: Lookup,
+    slow: Callable[..., Any],
+    again: Callable[..., Any],
+    **more: Any,  # noqa: ANN401  our names
+) -> Any:  # noqa: ANN401  the function's own kind
+    """
+    Make the wrapper of a site with its hot path written out; None where that cannot be, or is not wanted.
+
+    Args:
+        site: What is guarded.
+
+        lookup: Where the hot path finds its resource.
+
+        slow: Takes a call's positional and keyword arguments, its frame and what the extractor gave: the plan.
+
+        again: The same, where a recorded permit was revoked already.
+
+        more: Our other names, without their prefix → what they stand for.
+    """
+    if not site.core.compiled or not compilable(site.fn, site.signature):
+        return None
+    cells = _cells(site, lookup) | {"slow": slow, "again": again} | more
+    name = f"{site.fn.__module__}.{site.name}"
+    made, rebind = source.made(
+        site.fn, site.signature, lookup, {f"{PREFIX}{cell}": cells[cell] for cell in cells}, name
+    )
+    site.socket.rebind = rebind
+    flags = site.fn.__code__.co_flags & _KINDS
+    return _finished(site, _flagged(made, flags) if flags and FLAGGABLE else made)
+
+
+def _flagged(made: FunctionType, flags: int) -> FunctionType:
+    """Return a function with its code flagged as another kind; the code of a function may not change its kind."""
+    code = made.__code__.replace(co_flags=made.__code__.co_flags | flags)
+    flagged = FunctionType(code, made.__globals__, made.__name__, made.__defaults__, made.__closure__)
+    flagged.__kwdefaults__ = made.__kwdefaults__
+    return flagged
+
+
+def _cells(site: Site, lookup: Lookup) -> dict[str, Any]:
+    constant = lookup.source.value if lookup.kind is Kind.CONSTANT else None
+
+    def names(made: Any) -> None:  # noqa: ANN401  a coroutine function
+        made.__name__, made.__qualname__ = site.fn.__name__, site.name
+
+    return {
+        "BaseException": BaseException,
+        "Raised": Raised,
+        "Resource": Resource,
+        "constant": constant,
+        "current": hot_frame,
+        "extract": getattr(lookup.source, "fn", None),
+        "face": None if constant is None else face(constant),
+        "fn": site.fn,
+        "id": plain_id,
+        "names": names,
+        "nothing": NOTHING,
+        "plain": PLAIN,
+        "str": str,
+        "type": type,
+        "unplugged": UNPLUGGED,
+    }
+
+
+def _finished(site: Site, made: Any) -> Any:  # noqa: ANN401  the function's own kind
+    functools.update_wrapper(made, site.fn)
     del made.__wrapped__
     made.__signature__ = site.signature
     setattr(made, SITE, site)
-    site.wrapper = _Disguised(made, fn.__code__) if flags and not FLAGGABLE else made
+    disguised = bool(site.fn.__code__.co_flags & _KINDS) and not FLAGGABLE
+    site.wrapper = _Disguised(made, site.fn.__code__) if disguised else made
     site.core.sites.append(site)
     return site.wrapper
 

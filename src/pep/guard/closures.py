@@ -1,0 +1,251 @@
+"""
+The hot path of one function as closures: for debugging, and where its own signature cannot be written out.
+
+The same steps as in `pep.guard.source`, in the same order. Imports lookups, sockets and the plan's parts.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pep.guard.hot import UNPLUGGED, Plug
+from pep.guard.lookup import Kind, Lookup, face, plain_id
+from pep.model import Resource
+from pep.plan import Raised
+from pep.scope import Frame, hot_frame
+from pep.sources import PLAIN
+
+if TYPE_CHECKING:
+    from pep.guard.site import Site
+
+#: What looks for a plain permit: a plug, the frame and the values of a call → the entry, what was found and given.
+Look = Callable[[Plug, Frame, Sequence[Any]], "tuple[Any, Any, Any]"]
+
+NOTHING: Any = inspect.Parameter.empty
+
+
+def look_of(site: Site, lookup: Lookup) -> Look:
+    """Make what looks for a plain permit in the values of a call, in the order of its parameters."""
+    order = list(site.signature.parameters)
+    at = [order.index(name) for name in lookup.names]
+    if lookup.kind is Kind.ID:
+        return _by_id(at[0])
+    if lookup.kind is Kind.CONSTANT:
+        return _by_constant(lookup.source.value)
+    if lookup.kind is Kind.PARAMETER:
+        return lambda plug, frame, values: _by_resource(plug, frame, values[at[0]])
+    return _by_extractor(lookup, at)
+
+
+def values_of(site: Site) -> Callable[[tuple[Any, ...], dict[str, Any]], Sequence[Any]]:
+    """Make what turns a call into the values of its parameters, in their order."""
+    plain = all(one.kind is one.POSITIONAL_OR_KEYWORD for one in site.signature.parameters.values())
+    arity = len(site.signature.parameters) if plain else -1
+
+    def values(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
+        if not kwargs and len(args) == arity:
+            return args
+        return tuple(site.bind(args, kwargs).arguments.values())
+
+    return values
+
+
+def _by_id(at: int) -> Look:
+    def look(plug: Plug, frame: Frame, values: Sequence[Any]) -> tuple[Any, Any, Any]:
+        value = values[at]
+        thing = value if type(value) is str else plain_id(value)
+        return plug.get((plug.shape, frame.scope.who, thing)), thing, NOTHING
+
+    return look
+
+
+def _by_constant(resource: Resource) -> Look:
+    told = face(resource)
+
+    def look(plug: Plug, frame: Frame, _values: Sequence[Any]) -> tuple[Any, Any, Any]:
+        return plug.get((plug.shape, frame.scope.who, told)), resource, NOTHING
+
+    return look
+
+
+def _by_resource(plug: Plug, frame: Frame, thing: Any, given: Any = NOTHING) -> tuple[Any, Any, Any]:  # noqa: ANN401  anything
+    if type(thing) is not Resource:
+        return None, thing, given
+    return plug.get((plug.shape(thing.type), frame.scope.who, face(thing))), thing, given
+
+
+def _by_extractor(lookup: Lookup, at: Sequence[int]) -> Look:
+    fn, positional = lookup.source.fn, len(lookup.source.positional)
+    names = lookup.source.keywords
+
+    def look(plug: Plug, frame: Frame, values: Sequence[Any]) -> tuple[Any, Any, Any]:
+        seen = [values[index] for index in at]
+        if plug.hot is None or not all(type(value) in PLAIN for value in seen):
+            return None, None, NOTHING
+        began = plug.clock(plug.which), plug.generations.epoch
+        _pep_running = frame
+        frame.active += 1
+        try:
+            found = fn(*seen[:positional], **dict(zip(names, seen[positional:], strict=True)))
+        except BaseException as error:  # noqa: BLE001  raised again by the plan
+            return None, None, (Raised(error), began)  # type: ignore[arg-type]
+        finally:
+            frame.active -= 1
+        entry, thing, given = _by_resource(plug, frame, found, (found, began))
+        return (None if plug.clock(plug.which) - began[0] > plug.hot.patience else entry), thing, given
+
+    return look
+
+
+class Noted:
+    """One hit: what was recorded, and what is left to compare."""
+
+    __slots__ = ("hot", "note", "withheld")
+
+    def __init__(self, hot: Any, note: tuple[Any, ...], *, withheld: bool) -> None:  # noqa: ANN401  who tells it
+        self.hot, self.note, self.withheld = hot, note, withheld
+
+
+def hit(plug: Plug, frame: Frame, entry: Any, thing: Any) -> Noted | None:  # noqa: ANN401  see `Look`
+    """
+    Record a hit on a plain permit, and compare the generations last.
+
+    Returns:
+        None where it is no hit, or could not be recorded: then the plan takes the call.
+    """
+    _get, generations, take, number, clock, which, _shape, hot = plug
+    now, epoch = clock(which), generations.epoch
+    if now >= entry.expires or (entry.epoch != epoch and not hot.moved(entry, epoch, frame.scope, thing)):
+        return None
+    note = (hot, now, number(), entry, frame.scope, thing)
+    try:
+        take(note)
+    except BaseException as error:  # noqa: BLE001  what is no `Exception` goes on
+        hot.lost(note, error)
+        return None
+    if generations.epoch != epoch:
+        hot.withheld(note)
+        return Noted(hot, note, withheld=True)
+    return Noted(hot, note, withheld=False)
+
+
+class Closed:
+    """
+    The hot path of one site, by closures.
+
+    Args:
+        site: The site.
+
+        lookup: Where its resource comes from.
+    """
+
+    __slots__ = ("_look", "_values", "plug")
+
+    def __init__(self, site: Site, lookup: Lookup) -> None:
+        self._look, self._values = look_of(site, lookup), values_of(site)
+        self.plug: Plug = UNPLUGGED
+
+    def rebind(self, plug: Plug) -> None:
+        """Hold another plug."""
+        self.plug = plug
+
+    def find(self, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Noted | None, Any]:
+        """
+        Look for a plain permit, and record a hit on it.
+
+        Returns:
+            The hit, or None where the plan takes the call; and what the extractor gave, if it was asked.
+        """
+        plug = self.plug
+        if plug is UNPLUGGED or not (frame.active < frame.room or frame.nested() < frame.room):
+            return None, NOTHING
+        entry, thing, given = self._look(plug, frame, self._values(args, kwargs))
+        return (None if entry is None else hit(plug, frame, entry, thing)), given
+
+
+def closed_function(
+    site: Site, lookup: Lookup, slow: Callable[..., Any], again: Callable[..., Any]
+) -> tuple[Callable[..., Any], Callable[[Plug], None]]:
+    """
+    Make the wrapper of a plain function, all in one: everything it uses is a cell, since its globals are the site's.
+
+    Args:
+        site: The site.
+
+        lookup: Where its resource comes from.
+
+        slow: Takes a call's positional and keyword arguments, its frame and what the extractor gave: the plan.
+
+        again: The same, where a recorded permit was revoked already.
+
+    Returns:
+        The wrapper, and what plugs another wiring in.
+    """
+    plug, look, values, current, fn = UNPLUGGED, look_of(site, lookup), values_of(site), hot_frame, site.fn
+    # Its globals may call something else by this name.
+    nothing, anything = NOTHING, BaseException
+
+    def rebind(new: Plug) -> None:
+        nonlocal plug
+        plug = new
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  any function
+        plugged, _pep_frame, given = plug, current(), nothing
+        _get, generations, take, number, clock, which, _shape, hot = plugged
+        if hot is not None and (_pep_frame.active < _pep_frame.room or _pep_frame.nested() < _pep_frame.room):
+            entry, thing, given = look(plugged, _pep_frame, values(args, kwargs))
+            now, epoch = clock(which), generations.epoch
+            if (
+                entry is not None
+                and now < entry.expires
+                and (entry.epoch == epoch or hot.moved(entry, epoch, _pep_frame.scope, thing))
+            ):
+                note = (hot, now, number(), entry, _pep_frame.scope, thing)
+                try:
+                    take(note)
+                except anything as error:
+                    hot.lost(note, error)
+                else:
+                    if generations.epoch == epoch:
+                        _pep_running = _pep_frame
+                        _pep_frame.active += 1
+                        try:
+                            return fn(*args, **kwargs)
+                        except anything as error:
+                            hot.raised(note, error)
+                            raise
+                        finally:
+                            _pep_frame.active -= 1
+                    hot.withheld(note)
+                    return again(args, kwargs, _pep_frame, given)
+        return slow(args, kwargs, _pep_frame, given)
+
+    return wrapper, rebind
+
+
+def closed_coroutine(
+    site: Site, lookup: Lookup, slow: Callable[..., Any], again: Callable[..., Any]
+) -> tuple[Callable[..., Any], Callable[[Plug], None]]:
+    """Make what decides about the call of a coroutine function and runs it; see `closed_function`."""
+    closed = Closed(site, lookup)
+
+    async def decided(args: tuple[Any, ...], kwargs: dict[str, Any], frame: Frame) -> Any:  # noqa: ANN401  whatever it returns
+        # Awaited by somebody else, it takes the plan.
+        noted, given = closed.find(frame, args, kwargs) if hot_frame() is frame else (None, NOTHING)
+        if noted is None:
+            return await slow(args, kwargs, frame, given)
+        if noted.withheld:
+            return await again(args, kwargs, frame, given)
+        _pep_running = frame
+        frame.active += 1
+        try:
+            return await site.fn(*args, **kwargs)
+        except BaseException as error:
+            noted.hot.raised(noted.note, error)
+            raise
+        finally:
+            frame.active -= 1
+
+    return decided, closed.rebind

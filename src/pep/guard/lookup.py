@@ -1,0 +1,128 @@
+"""
+What the hot path of a function looks at: where its resource comes from, without a plan.
+
+Imports sources and the model only.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pep.extract import Requirement
+from pep.model import Resource
+from pep.plan import Plan, Raised, Reply, Returned, unwrap
+from pep.scope import Frame
+from pep.sources import Arguments, Computed, Constant, Parameter, Source, Template
+
+if TYPE_CHECKING:
+    from pep.guard.site import Site
+
+
+class Kind(Enum):
+    """Where a resource comes from."""
+
+    ID = "id"
+    CONSTANT = "constant"
+    PARAMETER = "parameter"
+    COMPUTED = "computed"
+
+
+@attrs.frozen(eq=False)
+class Lookup:
+    """
+    Where the hot path of one function finds its resource.
+
+    Args:
+        kind: How.
+
+        source: The source the plan would read.
+
+        names: The parameters to look at.
+    """
+
+    kind: Kind
+    source: Any
+    names: tuple[str, ...] = ()
+
+
+def lookup_of(site: Site) -> Lookup | None:
+    """Tell where the hot path finds a site's resource; None where only a plan can."""
+    need = site.needs[0]
+    if len(site.needs) > 1 or type(need) is not Requirement or need.subject is not None or need.context is not None:
+        return None
+    source = need.resource
+    if type(source) is Template and len(source.path) == 1:
+        return Lookup(Kind.ID, source, source.path)
+    if type(source) is Constant and type(source.value) is Resource:
+        return Lookup(Kind.CONSTANT, source)
+    if type(source) is Parameter:
+        return Lookup(Kind.PARAMETER, source, source.parameters)
+    if type(source) is Computed and not source.asynchronous:
+        return Lookup(Kind.COMPUTED, source, source.parameters)
+    return None
+
+
+def face(resource: Resource) -> bytes | str:
+    """Return what tells a resource apart in cache keys; see `Shapes.key`."""
+    # INVARIANT: written out in `pep.guard.source`, where a call would cost too much.
+    return resource.key if resource.properties or resource.id is None else resource.id
+
+
+def plain_id(value: object) -> str | None:
+    """Turn the value of a placeholder that is no exact ``str`` into an id; None leaves it to the plan."""
+    if type(value) is int:
+        try:
+            return str(value)
+        except ValueError:  # it has more digits than Python writes
+            return None
+    uuid = sys.modules.get("uuid")
+    return str(value) if uuid is not None and type(value) is uuid.UUID else None
+
+
+@attrs.define(eq=False, repr=False)
+class Given:
+    """
+    A source that was read already, once: read again, it is what it was made from.
+
+    Args:
+        source: What was read.
+
+        reply: What came of it.
+    """
+
+    source: Source
+    reply: Reply | None
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The parameters it reads."""
+        return self.source.parameters
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether it can only be awaited."""
+        return self.source.asynchronous
+
+    @property
+    def type(self) -> str | None:
+        """The type of what it makes, where that is known before the call."""
+        return self.source.type
+
+    def read(self, arguments: Arguments, frame: Frame) -> Plan[Any]:
+        """Return what was read, or read it."""
+        reply, self.reply = self.reply, None
+        if reply is None:
+            return (yield from self.source.read(arguments, frame))
+        value = unwrap(reply)
+        source: Any = self.source
+        return (yield from source.settled(value, frame))
+
+
+def given_need(need: Requirement, given: Any) -> Requirement:  # noqa: ANN401  what an extractor gave, or `Raised`
+    """Return what a guard demands, its resource read already."""
+    reply: Reply = given if type(given) is Raised else Returned(given)
+    return attrs.evolve(need, resource=Given(need.resource, reply))
