@@ -45,6 +45,7 @@ DEFAULTS = {
     "hidden": False,
     "revalidate": None,
     "pin_arguments": False,
+    "record_query": False,
 }
 
 GIVEN = {
@@ -57,6 +58,7 @@ GIVEN = {
     "hidden": True,
     "revalidate": 60.0,
     "pin_arguments": True,
+    "record_query": True,
 }
 
 

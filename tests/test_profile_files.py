@@ -92,6 +92,7 @@ def refusal(*files: Path) -> str:
         ("hidden = true", {"hidden": True}),
         ("revalidate = 60", {"revalidate": 60}),
         ("pin_arguments = false", {"pin_arguments": False}),
+        ("record_query = true", {"record_query": True}),
         ("", {}),
     ],
 )
@@ -110,6 +111,7 @@ def test_every_field_can_be_written(write: Write) -> None:
         "audit": '"buffered"',
         "hidden": "false",
         "pin_arguments": "false",
+        "record_query": "false",
     }
     lines = "\n".join(f"{name} = {values.get(name, '1')}" for name in FIELDS)
     assert Profiles.load(write(f'["**"]\n{lines}\n')).for_action("feed:read").given == set(FIELDS)

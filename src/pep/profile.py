@@ -6,27 +6,36 @@ Frozen values, checked on construction. Imports the model, the faults, the rates
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from enum import Enum
 from functools import total_ordering
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, cast
 
 import attrs
 
 from pep.errors import ConfigurationError
-from pep.fault import AVAILABILITY, Fault
+from pep.fault import Fault
 from pep.frozen import fields_repr
 from pep.model import Obligation, Subject
+from pep.profile_checks import (
+    a_collection,
+    a_flag,
+    a_rate,
+    check_fraction,
+    check_reason,
+    check_until,
+    excusable,
+    nearest,
+    one_of,
+    seconds,
+)
 from pep.rate import Rate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from typing_extensions import Unpack
-
-T = TypeVar("T")
 
 
 @total_ordering
@@ -98,9 +107,9 @@ class FailOpen:
         per_subject: str | Rate | None = None,
         obligations: Iterable[Obligation] = (),
     ) -> None:
-        share = per_subject if per_subject is None else _rate(per_subject)
-        duties = _collection(obligations, Obligation, "obligations", "`Obligation(...)` values")
-        self.__attrs_init__(_excusable(on), _rate(limit), share, tuple(duties))  # pyright: ignore[reportAttributeAccessIssue]
+        share = per_subject if per_subject is None else a_rate(per_subject)
+        duties = a_collection(obligations, Obligation, "obligations", "`Obligation(...)` values")
+        self.__attrs_init__(excusable(on), a_rate(limit), share, tuple(duties))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @attrs.frozen(init=False, repr=False)
@@ -122,7 +131,7 @@ class FailStale:
     __repr__ = fields_repr
 
     def __init__(self, max_age: float) -> None:
-        self.__attrs_init__(_seconds(max_age, "max_age"))  # pyright: ignore[reportAttributeAccessIssue]
+        self.__attrs_init__(seconds(max_age, "max_age"))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @attrs.frozen(repr=False)
@@ -146,8 +155,8 @@ class Shadow:
         ConfigurationError: On a datetime without a time zone, or no reason.
     """
 
-    until: datetime = attrs.field(validator=lambda _mode, _field, value: _check_until(value))
-    reason: str = attrs.field(validator=lambda _mode, _field, value: _check_reason(value))
+    until: datetime = attrs.field(validator=lambda _mode, _field, value: check_until(value))
+    reason: str = attrs.field(validator=lambda _mode, _field, value: check_reason(value))
     __repr__ = fields_repr
 
     def active(self, now: datetime) -> bool:
@@ -171,9 +180,9 @@ class Canary:
         ConfigurationError: On another fraction, a datetime without a time zone, or no reason.
     """
 
-    fraction: float = attrs.field(validator=lambda _mode, _field, value: _check_fraction(value))
-    until: datetime = attrs.field(kw_only=True, validator=lambda _mode, _field, value: _check_until(value))
-    reason: str = attrs.field(kw_only=True, validator=lambda _mode, _field, value: _check_reason(value))
+    fraction: float = attrs.field(validator=lambda _mode, _field, value: check_fraction(value))
+    until: datetime = attrs.field(kw_only=True, validator=lambda _mode, _field, value: check_until(value))
+    reason: str = attrs.field(kw_only=True, validator=lambda _mode, _field, value: check_reason(value))
     __repr__ = fields_repr
 
     def active(self, now: datetime) -> bool:
@@ -201,8 +210,6 @@ class Canary:
         return bucket < self.fraction * 2**64
 
 
-_COLLECTIONS: Final = frozenset({set, frozenset, list, tuple})
-
 FailureMode: TypeAlias = FailClosed | FailOpen | FailStale
 Mode: TypeAlias = Enforce | Shadow | Canary
 
@@ -228,6 +235,7 @@ class ProfileFields(TypedDict, total=False):
     hidden: bool
     revalidate: float | None
     pin_arguments: bool
+    record_query: bool
 
 
 #: The names of a profile's fields, in order.
@@ -259,6 +267,9 @@ class Profile:
 
         pin_arguments: Whether all arguments are compared again before the code runs; False unless given.
 
+        record_query: Whether a decision record tells the whole query the decision point was sent, masked like the
+            rest; False unless given.
+
     Raises:
         ConfigurationError: On an unknown keyword, or a value of the wrong type or out of range.
 
@@ -275,6 +286,7 @@ class Profile:
     hidden: bool = False
     revalidate: float | None = None
     pin_arguments: bool = False
+    record_query: bool = False
     #: Names of the fields that were given; the others are inherited. One given its default counts.
     given: frozenset[str]
 
@@ -295,15 +307,6 @@ class Profile:
         return f"Profile({', '.join(f'{name}={_shown(value)}' for name, value in self.fields().items())})"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown word: the known one it resembles, or else all of them."""
-    from difflib import get_close_matches  # noqa: PLC0415  for mistakes only
-
-    names = list(known)
-    close = get_close_matches(word.lower(), names, n=1)
-    return f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(f'`{name}`' for name in names)}"
-
-
 def _shown(value: object) -> str:
     return str(value) if isinstance(value, Enum) else repr(value)
 
@@ -312,89 +315,15 @@ def _checked(name: str, value: object) -> Any:  # noqa: ANN401  each field has i
     """Check one field of a profile, by its name."""
     match name:
         case "on_failure" | "mode" | "audit":
-            return _one_of(value, name, *_CHOICES[name])
+            return one_of(value, name, *_CHOICES[name])
         case "deadline":
-            return _seconds(value, name)
+            return seconds(value, name)
         case "revalidate":
-            return None if value is None else _seconds(value, name)
+            return None if value is None else seconds(value, name)
         case "permit_ttl" | "deny_ttl":
-            return None if value is None else _seconds(value, name, zero=True)
-        case "hidden" | "pin_arguments":
-            return _flag(value, name)
+            return None if value is None else seconds(value, name, zero=True)
+        case "hidden" | "pin_arguments" | "record_query":
+            return a_flag(value, name)
         case _:
             message = f"unknown profile field `{name}`; {nearest(name, FIELDS)}"
             raise ConfigurationError(message)
-
-
-def _seconds(value: object, name: str, *, zero: bool = False) -> float:
-    if not _is_finite(value) or value < 0 or (value == 0 and not zero):
-        least = "0 or more" if zero else "greater than 0"
-        message = f"`{name}` is {_described(value)}; give a finite number of seconds, {least}"
-        raise ConfigurationError(message)
-    return float(value)
-
-
-def _is_finite(value: object) -> TypeGuard[float]:
-    return (type(value) is int or type(value) is float) and abs(value) <= sys.float_info.max
-
-
-def _described(value: object) -> str:
-    """Show a number, and only the type of anything else: values may be secret, or endless."""
-    number = type(value) is float or _is_finite(value)
-    return f"`{value!r}`" if number else f"a `{type(value).__name__}`"
-
-
-def _flag(value: object, name: str) -> bool:
-    if type(value) is not bool:
-        message = f"`{name}` is a `{type(value).__name__}`; give `True` or `False`"
-        raise ConfigurationError(message)
-    return value
-
-
-def _one_of(value: Any, name: str, kinds: tuple[type, ...], mend: str) -> Any:  # noqa: ANN401  one of *kinds*
-    if type(value) not in kinds:
-        message = f"`{name}` is a `{type(value).__name__}`; give {mend}"
-        raise ConfigurationError(message)
-    return value
-
-
-def _rate(value: str | Rate) -> Rate:
-    return value if type(value) is Rate else Rate.parse(value)  # type: ignore[arg-type]
-
-
-def _collection(value: object, kind: type[T], name: str, mend: str) -> Collection[T]:
-    if type(value) not in _COLLECTIONS or any(type(item) is not kind for item in cast("Collection[Any]", value)):
-        message = f"`{name}` takes a collection of `{kind.__name__}` values; give {mend}"
-        raise ConfigurationError(message)
-    return cast("Collection[T]", value)
-
-
-def _excusable(value: object) -> frozenset[Fault]:
-    names = ", ".join(sorted(map(str, AVAILABILITY)))
-    faults = frozenset(_collection(value, Fault, "on", f"some of {{{names}}}"))
-    if not faults:
-        message = f"`on` names no fault; give some of {{{names}}}, or use `FailClosed()`"
-        raise ConfigurationError(message)
-    if faults - AVAILABILITY:
-        never = ", ".join(f"`{fault}`" for fault in sorted(faults - AVAILABILITY, key=str))
-        message = f"{never} can never be excused; give some of {{{names}}}"
-        raise ConfigurationError(message)
-    return faults
-
-
-def _check_until(value: object) -> None:
-    if not isinstance(value, datetime) or value.utcoffset() is None:
-        message = "`until` must be a datetime with a time zone; give one, such as `tzinfo=timezone.utc`, or `Z` in TOML"
-        raise ConfigurationError(message)
-
-
-def _check_reason(value: object) -> None:
-    if type(value) is not str or not value.strip():
-        message = "`reason` must say why this is not enforced yet; give a `str` that is not blank"
-        raise ConfigurationError(message)
-
-
-def _check_fraction(value: object) -> None:
-    if type(value) is not float or not 0 < value < 1:
-        message = f"`fraction` is {_described(value)}; give a float between 0 and 1, or use `Shadow` or `Enforce`"
-        raise ConfigurationError(message)

@@ -28,8 +28,8 @@ from pep.profile import (
     Mode,
     Profile,
     Shadow,
-    nearest,
 )
+from pep.profile_checks import nearest
 
 if TYPE_CHECKING:
     from os import PathLike
