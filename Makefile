@@ -7,6 +7,7 @@
 #   make docs       build the documentation into build/site
 #   make bench      run the benchmarks; figures go to build/bench
 #   make bench-peers  the same beside other libraries, in an environment of its own
+#   make prove      the proofs with the numbers they promise, such as 5,000 kills: up to an hour
 #   make fuzz       fuzz the parser of conditions for a minute
 #   make coverage   run the tests with branch coverage of layers L0 to L4
 #   make nox        run the tests on every supported Python found on this machine
@@ -21,6 +22,8 @@ VENV ?= .venv
 # Over all cores, a file at a time: the examples of a document follow from each other.
 SPREAD ?= --numprocesses=auto --dist=loadfile
 RUN := $(VENV)/bin/python
+# What repeats more often when it proves than when it tests.
+PROOFS = $(shell grep -rl --include='test_*.py' 'tests.proving' tests)
 
 # An editable installation points at the folder it was made in. The stamps name that folder, so that
 # an environment that came along with a copied tree is installed into again.
@@ -37,7 +40,7 @@ endif
 # pip never runs twice at once in one environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types docs bench bench-peers bench-beside-peers fuzz coverage nox clean distclean environment
+.PHONY: help demo test lint format types docs bench bench-peers bench-beside-peers prove fuzz coverage nox clean distclean environment
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -72,6 +75,9 @@ bench-peers:
 	$(MAKE) --no-print-directory VENV=$(VENV)-peers bench-beside-peers
 
 bench-beside-peers: $(call ready,peers) bench
+
+prove: $(call ready,test)
+	PEP_PROVE=1 $(RUN) -m pytest $(SPREAD) $(PROOFS) $(PYTEST_ARGS)
 
 fuzz: $(call ready,test)
 	$(RUN) -m tests.policy.fuzz

@@ -55,7 +55,7 @@ class Obligation:
 
     type: str
     # By its canonical bytes: 1, True and 1.0 differ.
-    properties: FrozenDict = attrs.field(eq=canonical)
+    properties: FrozenDict = attrs.field(eq=canonical, repr=False)
     id: str | None
 
     __repr__ = fields_repr

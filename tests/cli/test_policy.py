@@ -230,7 +230,7 @@ def test_diff_says_what_it_cannot_know(files: Path) -> None:
     """An audit log masks values: that such a comparison is incomplete is said plainly, and counted."""
     record = {
         "schema": "pep.audit/1", "kind": "decision", "effect": "permit", "subject": {"type": "user", "id": "ann"},
-        "action": "edit", "resource": {"type": "document", "id": "\x1b[31m", "properties": ["owner"]},
+        "action": "edit", "resource": {"type": "document", "id": "\x1b[31m", "omitted": ["owner"]},
     }  # fmt: skip
     (files / "new.toml").write_text("[[deny]]\nid = 'no'\nobligations = [{ type = 'log' }]")
     (files / "log").write_text(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pep import Enforcer
 from pep.audit import FileSink
 from pep.errors import AccessDenied, ConfigurationError
-from pep.model import AccessRequest, Obligation, Resource, Subject
+from pep.model import AccessRequest, Action, Obligation, Resource, Subject
 from pep.policy import PolicySet, Rule, deny, permit, resource
 from pep.policy import requests as requests_file
 from pep.policy.difference import Compared, Tally, differences
@@ -225,23 +225,42 @@ def test_an_audit_log(log: Path) -> None:
 
 def test_masked_names_of_all_parts(tmp_path: Path) -> None:
     """Names that stand for values are told of subject, resource, actors, action and context."""
-    entity = {"type": "user", "id": "ann", "properties": ["roles"]}
+    entity = {"type": "user", "id": "ann", "omitted": ["roles"]}
     record = {
         "schema": "pep.audit/1", "kind": "check", "effect": "permit", "subject": entity, "resource": entity,
-        "actors": [entity], "action": "read", "action_properties": ["how"], "context": ["level"],
+        "actors": [entity], "action": "read", "action_omitted": ["how"], "context_omitted": ["level"],
     }  # fmt: skip
     (found,) = read(tmp_path, json.dumps(record))
     names = ("subject.roles", "resource.roles", "actors.roles", "action.how", "context.level")
     assert found == Asked(AccessRequest(ANN, "read", Resource("user", "ann"), actors=[ANN]), 1, names)
 
 
+def test_values_that_a_record_shows_are_used(tmp_path: Path) -> None:
+    """What a record tells as it was is part of the request; what it tells in part, or as a mark, is masked."""
+    entity = {
+        "type": "user", "id": "ann", "omitted": ["part"],
+        "properties": {"roles": ["a"], "part": {"x": 1}, "email": {"$hmac": "0"}, "list": [{"a": [{"$int": "0x1"}]}]},
+    }  # fmt: skip
+    record = {
+        "schema": "pep.audit/1", "kind": "check", "effect": "permit", "subject": entity, "action": "read",
+        "resource": {"type": "doc", "id": "1"}, "action_properties": {"how": "fast"}, "context": {"level": 3},
+    }  # fmt: skip
+    (found,) = read(tmp_path, json.dumps(record))
+    request = AccessRequest(
+        Subject("user", "ann", {"roles": ["a"]}), Action("read", {"how": "fast"}), Resource("doc", "1"), {"level": 3}
+    )
+    assert found == Asked(request, 1, ("subject.email", "subject.list", "subject.part"))
+
+
 scraps = st.sampled_from([None, 5, "x", "\ud800", [], [5], ["\ud800"], ["x"], {}, [{}], {"type": "a", "id": "b"}])
-entities = st.fixed_dictionaries({"type": scraps, "id": scraps}, optional={"properties": scraps}) | scraps
+entities = (
+    st.fixed_dictionaries({"type": scraps, "id": scraps}, optional={"properties": scraps, "omitted": scraps}) | scraps
+)
 parts = st.fixed_dictionaries(
     {"subject": entities, "action": scraps, "resource": entities},
     optional={
-        "effect": scraps, "actors": st.lists(entities) | scraps, "action_properties": scraps, "context": scraps,
-        "tenant": scraps,
+        "effect": scraps, "actors": st.lists(entities) | scraps, "action_properties": scraps,
+        "context": scraps, "context_omitted": scraps, "tenant": scraps,
     },
 )  # fmt: skip
 entries = st.builds(
@@ -266,12 +285,14 @@ def test_whatever_a_file_holds(tmp_path_factory: pytest.TempPathFactory, found: 
         orjson.dumps([change.to_dict() for change in changes])
 
 
-@pytest.mark.parametrize("names", ["owner", [5], {"owner": "ann"}])
-def test_a_record_holds_names_only(tmp_path: Path, names: Any) -> None:
-    """What tells values where an audit record has names is no audit record."""
-    record = {"schema": "pep.audit/1", "kind": "check", "effect": "permit", "action": "read", "context": names}
+@pytest.mark.parametrize(
+    "odd", [{"context": ["owner"]}, {"context": "owner"}, {"context_omitted": "owner"}, {"context_omitted": [5]}]
+)
+def test_a_record_tells_values_by_name(tmp_path: Path, odd: Any) -> None:
+    """What is neither values by name nor a list of names is no audit record."""
+    record = {"schema": "pep.audit/1", "kind": "check", "effect": "permit", "action": "read", **odd}
     record |= {"subject": {"type": "user", "id": "ann"}, "resource": {"type": "doc"}}
-    with pytest.raises(PolicyFileError, match="an audit record holds the names of what is known of the context"):
+    with pytest.raises(PolicyFileError, match="an audit record holds values by name of the context"):
         read(tmp_path, json.dumps(record))
 
 

@@ -1,134 +1,157 @@
 """
-A sink that appends JSON lines to a file. Imports L1 only.
+A sink that appends chained JSON lines to a file. Imports L0, L1 and its own folder only.
 
-A record is acknowledged once the kernel has it, so it survives the process being killed.
+A record is acknowledged once the kernel has it, so that it survives the process being killed; or once it is on
+disk, so that it survives a loss of power.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from stat import S_ISREG
-from typing import Final
+from typing import Any, final
 
-from pep.audit.record import Kind, Record, masked, new_id
+from pep.audit.checkpoint import Checkpointer
+from pep.audit.disk import Disk
+from pep.audit.grouping import Group, loop_runs
+from pep.audit.place import Place
+from pep.audit.record import Record
+from pep.audit.segments import Names, check_folder, reason
+from pep.audit.writer import Writer
+from pep.clock import SystemClock
 from pep.errors import AuditError, ConfigurationError
-from pep.locks import Lock
+from pep.plan import Plan
 from pep.profile import Guarantee
-
-_SAFELY: Final = ("O_CLOEXEC", "O_NOFOLLOW", "O_NOCTTY", "O_NONBLOCK")
-_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | sum(getattr(os, name, 0) for name in _SAFELY)
-_CLOSED: Final = -1
+from pep.protocols import Clock
 
 
+@final
 class FileSink:
     """
-    Appends each record as one line to a file, with one ``write``.
+    Appends each record as one line to a file; each line carries the hash of the one before it.
 
-    What a crash left of a last line is closed with a newline at open, and told of in a ``gap``
-    record, so that it cannot damage the next one; so is what a full disk leaves of one. A file
-    that was renamed is written on; one that was deleted is made anew.
+    One process writes a file. Another that finds it taken, or a forked child, writes
+    ``<name>.<writer>.<suffix>`` beside it. What a crash left of a last line is closed with a
+    newline at open; that, and every record that was refused, is told of in a ``gap`` record. A
+    file that was renamed is followed by a new one; one that was deleted is made anew.
 
     Args:
         path: The file; made with mode 0600 where it does not exist.
 
+        guarantee: ``WRITTEN`` acknowledges what the kernel has; ``DURABLE`` what is on disk, where
+            callers that wait together share one ``fdatasync``.
+
+        rotate_bytes: From which length on a file is renamed to
+            ``<name>.<time>-<writer>-<first seq>.<suffix>``, in bytes; None is never.
+
+        rotate_seconds: From which age on it is, in seconds since this process opened it; None is never.
+
+        clock: Tells the time.
+
+        disk: The operations of the operating system; for tests.
+
     Raises:
-        ConfigurationError: When the path is a symbolic link, no regular file, or writable by all.
+        ConfigurationError: When the file is a symbolic link, no regular file, or writable by everybody, or its
+            folder is; when it cannot be written; on another guarantee, or a size or age that is none.
     """
 
-    guarantee = Guarantee.WRITTEN
+    #: Takes the record of a note (`WRITTEN` only); raises `AuditError` when it could not.
+    take: Callable[[tuple[Any, ...]], None]
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        guarantee: Guarantee = Guarantee.WRITTEN,
+        rotate_bytes: int | None = None,
+        rotate_seconds: float | None = None,
+        checkpoints: Checkpointer | None = None,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        if guarantee not in {Guarantee.WRITTEN, Guarantee.DURABLE}:
+            message = "`guarantee` of a file must be `Guarantee.WRITTEN` or `Guarantee.DURABLE`"
+            raise ConfigurationError(message)
+        largest, oldest = _limit(rotate_bytes, "rotate_bytes"), _limit(rotate_seconds, "rotate_seconds")
         self.path = Path(path)
-        self._lock = Lock()
-        self._file = self._opened()
-        try:
-            self._repair()
-        except (OSError, AuditError) as error:
-            self.close()
-            reason = _reason(error) if isinstance(error, OSError) else "a record was cut short"
-            message = f"cannot append to audit file `{self.path}`: {reason}; make room on its disk"
-            raise ConfigurationError(message) from error
+        self.guarantee = guarantee
+        durable = guarantee is Guarantee.DURABLE
+        place = Place(Names.of(path), disk or Disk(), clock or SystemClock(), durable)
+        check_folder(place.disk, place.names.folder)
+        self._writer = Writer(place, largest, oldest, checkpoints)
+        self._started()
+        self._record: Callable[[bytes], Plan[None] | None] = self._writer.append
+        if durable:
+            self._record = partial(_grouped, Group(self._writer.commit))
+        else:
+            self.take = self._writer.take
 
-    def record(self, record: Record) -> None:
+    @property
+    def file(self) -> Path:
+        """The file that is written: `path`, or the one of this process beside it."""
+        return Path(self._writer.place.path)
+
+    def record(self, record: Record) -> Plan[None] | None:
         """
         Append one record.
 
+        Returns:
+            None once it is written, or on disk; a plan to that end where an event loop runs and it has to
+            be on disk, so that nothing holds up the loop.
+
         Raises:
-            AuditError: When the kernel did not take the whole line, or the sink is closed.
+            AuditError: When the disk did not take the whole line, or the sink is closed. Under ``DURABLE`` it may
+                be in the file all the same.
         """
-        line = record.to_json() + b"\n"
-        with self._lock:
-            if self._file == _CLOSED:
-                message = "the audit file is closed"
-                raise AuditError(message)
-            try:
-                self._append(line)
-            except OSError as error:
-                message = f"cannot append to audit file `{self.path}`: {_reason(error)}"
-                raise AuditError(message) from error
-            except ConfigurationError as error:
-                raise AuditError(str(error)) from error
+        return self._record(record.to_json())
 
     def close(self) -> None:
-        """Close the file; later records are refused."""
-        with self._lock:
-            if self._file != _CLOSED:
-                os.close(self._file)
-                self._file = _CLOSED
+        """
+        Say in the file that its writer ends, and close it; later records are refused.
+
+        Raises:
+            AuditError: When that could not be written; the file is closed all the same.
+        """
+        self._writer.close()
+
+    def stats(self) -> dict[str, int]:
+        """
+        Count since the start.
+
+        Returns:
+            ``written`` lines, those of the sink itself among them; ``refused`` records; ``torn`` bytes of lines
+            that were cut off; ``rotated`` files; ``deleted`` files; ``synced`` and ``unsynced``: syncs that
+            succeeded and failed.
+        """
+        names = ("refused", "torn", "rotated", "deleted", "synced", "unsynced")
+        return {"written": self._writer.written, **{name: self._writer.counts[name] for name in names}}
 
     def __repr__(self) -> str:
         return f"FileSink({str(self.path)!r})"
 
-    def _append(self, line: bytes) -> None:
-        if os.fstat(self._file).st_nlink == 0:
-            # Nobody would find what is written to a deleted file.
-            deleted, self._file = self._file, self._opened()
-            os.close(deleted)
-        if self._torn():
-            # INVARIANT: a fragment never runs into the next record, whoever left it.
-            os.write(self._file, b"\n")
-        written = os.write(self._file, line)
-        if written != len(line):
-            message = f"the disk took {written} of {len(line)} bytes of a record for audit file `{self.path}`"
-            raise AuditError(message)
-
-    def _repair(self) -> None:
-        if self._torn():
-            os.write(self._file, b"\n")
-            now = time.time()
-            self.record(Record(Kind.GAP, new_id(now), now, masked({"torn": True})))
-
-    def _torn(self) -> bool:
-        size = os.fstat(self._file).st_size
-        if size == 0 or os.pread(self._file, 1, size - 1) == b"\n":
-            return False
-        # A long line of another process may be seen half written: then the file is still growing.
-        return os.fstat(self._file).st_size == size
-
-    def _opened(self) -> int:
+    def _started(self) -> None:
         try:
-            file = os.open(self.path, _FLAGS, 0o600)
-        except OSError as error:
-            reason = "it is a symbolic link" if self.path.is_symlink() else _reason(error)
-            message = f"cannot open audit file `{self.path}`: {reason}; name a regular file in a folder that exists"
+            self._writer.start()
+        except (OSError, AuditError) as error:
+            why = reason(error) if isinstance(error, OSError) else str(error)
+            message = f"cannot append to audit file `{self.path}`: {why}; make room on its disk"
             raise ConfigurationError(message) from error
-        try:
-            self._check(os.fstat(file).st_mode)
-        except BaseException:
-            os.close(file)
-            raise
-        return file
-
-    def _check(self, mode: int) -> None:
-        if not S_ISREG(mode):
-            message = f"audit file `{self.path}` is no regular file; name one"
-            raise ConfigurationError(message)
-        if mode & 0o002:
-            message = f"audit file `{self.path}` is writable by everybody; take that away with `chmod o-w`"
-            raise ConfigurationError(message)
 
 
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno or 0)
+def _grouped(group: Group, json: bytes) -> Plan[None] | None:
+    if loop_runs():
+        return group.plan(json)
+    group.submit(json)
+    return None
+
+
+def _limit(value: float | None, name: str) -> float:
+    if value is None:
+        return math.inf
+    if type(value) not in {int, float} or not 0 < value < math.inf:
+        message = f"`{name}` must be a finite number greater than 0; leave it out to never rotate by it"
+        raise ConfigurationError(message)
+    return value

@@ -1,36 +1,51 @@
 """
-The audit record: what it holds, and how it is masked.
+The audit record: what every record has, and how it is written as JSON.
 
-Types, ids and names are recorded; the values of properties, context and arguments are not, only
-their names. Imports the model, faults, verdicts and profiles only.
+What a record may tell of a call is decided in `pep.audit.masking`. Imports frozen values, decisions, verdicts and
+its own folder's first layer only.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final, final
 
 import attrs
 import orjson
 
-from pep.frozen import FrozenDict, frozen_items, thaw
-from pep.model import AccessRequest, Decision, Resource, Subject
+from pep.audit.ids import id_of, new_id, numbers
+from pep.audit.safe import MAX_TEXT, tidy
+from pep.decision import Decision
+from pep.frozen import FrozenDict, thaw
 from pep.verdict import Discharge
+
+__all__ = [
+    "SCHEMA",
+    "Kind",
+    "Record",
+    "Telling",
+    "decision_fields",
+    "duty_fields",
+    "id_of",
+    "json_of",
+    "masked",
+    "new_id",
+    "numbers",
+    "record_of",
+]
 
 #: The name of the schema, in every record.
 SCHEMA: Final = "pep.audit/1"
 
-# A random digit → one that says RFC 9562; its lower two bits stay random.
-_VARIANTS: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-# What is frozen as it is.
-_PLAIN: Final = frozenset({bool, int, float})
-
-
-#: Tells the fields of a record when they are first asked for.
+#: Tells the fields of a record when they are first asked for: name → JSON value, in mappings of its own.
 Telling = Callable[[], Mapping[str, Any]]
+
+# A moment or an object that found its way here is no JSON of ours: it is told safely instead.
+_STRICTLY: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+_EPOCH: Final = "1970-01-01T00:00:00.000000Z"
 
 
 class Kind(Enum):
@@ -44,6 +59,13 @@ class Kind(Enum):
     GAP = "gap"
     OPEN = "open"
     CLOSE = "close"
+
+    # Members are one of a kind: by identity, without the call that `Enum` makes for it.
+    __hash__ = object.__hash__
+
+
+_HEAD: Final = frozenset({"schema", "kind", "id", "time"})
+_KINDS: Final = {kind: kind.value for kind in Kind}
 
 
 @final
@@ -63,19 +85,21 @@ class Record:
             asked for, of values that do not change.
     """
 
-    __slots__ = ("_fields", "id", "kind", "time")
+    __slots__ = ("_fields", "_line", "id", "kind", "time")
 
     kind: Kind
     id: str
     time: float
-    _fields: Mapping[str, Any] | Telling
+    _fields: FrozenDict | dict[str, Any] | Telling
+    _line: bytes | None
 
     def __init__(self, kind: Kind, id: str, time: float, fields: Mapping[str, Any] | Telling) -> None:  # noqa: A002  as in the JSON
         assign = object.__setattr__
         assign(self, "kind", kind)
         assign(self, "id", id)
         assign(self, "time", time)
-        assign(self, "_fields", fields)
+        assign(self, "_fields", fields if type(fields) is FrozenDict or callable(fields) else masked(fields))
+        assign(self, "_line", None)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise attrs.exceptions.FrozenInstanceError
@@ -92,9 +116,9 @@ class Record:
     @property
     def fields(self) -> FrozenDict:
         """Everything else: name → JSON value; nothing in it needs masking any more."""
-        told = self._fields
+        told = self._told()
         if type(told) is not FrozenDict:
-            told = masked(told() if callable(told) else told)
+            told = masked(told)
             object.__setattr__(self, "_fields", told)
         return told
 
@@ -108,24 +132,49 @@ class Record:
     @property
     def outcome(self) -> str | None:
         """The outcome, as in the JSON, where the record has one."""
-        outcome: str | None = self.fields.get("outcome")
+        outcome: str | None = self._told().get("outcome")
         return outcome
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole record as JSON values, free to be changed."""
-        told: dict[str, Any] = thaw(self._all())
+        told: dict[str, Any] = thaw(self._all(self.fields))
         return told
 
     def to_json(self) -> bytes:
         """Return the record as JSON without its newline; nothing in it breaks a line or steers a terminal."""
-        line = orjson.dumps(self._all())
-        if line.isascii() and b"\x7f" not in line:
-            return line
-        return "".join([char if char.isprintable() else _escaped(char) for char in line.decode()]).encode()
+        line = self._line
+        if line is None:
+            # A copy: orjson keeps 4 KB behind every `bytes` it returns.
+            line = bytes(memoryview(_harmless(self._written())))
+            object.__setattr__(self, "_line", line)
+        return line
 
-    def _all(self) -> dict[str, Any]:
-        head = {"schema": SCHEMA, "kind": self.kind.value, "id": self.id, "time": _timestamp(self.time)}
-        return {**head, **self.fields, **head}
+    def _told(self) -> dict[str, Any]:
+        told = self._fields
+        if callable(told):
+            told = dict(told())
+            if None in told.values():
+                told = {name: value for name, value in told.items() if value is not None}
+            # INVARIANT: told once; the fields and the JSON never differ.
+            object.__setattr__(self, "_fields", told)
+        return told
+
+    def _written(self) -> bytes:
+        try:
+            line = orjson.dumps(self._all(self._told()), option=_STRICTLY)
+        except (TypeError, RecursionError):
+            line = b"null"
+        # `null` may be a NaN; what is long may hold text that is too long.
+        if b"null" in line or len(line) > MAX_TEXT:
+            line = orjson.dumps(self._all(masked(self._told())))
+        return line
+
+    def _all(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        told = {"schema": SCHEMA, "kind": _KINDS[self.kind], "id": self.id, "time": timestamp(self.time), **fields}
+        if len(told) < len(fields) + len(_HEAD):
+            # INVARIANT: no field stands in for what every record has.
+            told = self._all({name: value for name, value in fields.items() if name not in _HEAD})
+        return told
 
 
 def record_of(taken: Record | tuple[Any, ...]) -> Record:
@@ -144,61 +193,19 @@ def json_of(taken: Record | tuple[Any, ...]) -> bytes:
     return told
 
 
-def new_id(now: float) -> str:
-    """
-    Make a UUIDv7.
-
-    Args:
-        now: Seconds since 1970 in UTC.
-
-    Source:
-        RFC 9562 §5.7.
-    """
-    milliseconds = f"{int(now * 1000) & 0xFFFF_FFFF_FFFF:012x}"
-    noise = os.urandom(10).hex()
-    variant = _VARIANTS[noise[18]]
-    return f"{milliseconds[:8]}-{milliseconds[8:]}-7{noise[:3]}-{variant}{noise[3:6]}-{noise[6:18]}"
-
-
-def request_fields(request: AccessRequest) -> dict[str, Any]:
-    """Mask an access request: types, ids and names, no values."""
-    fields: dict[str, Any] = {
-        "subject": entity(request.subject),
-        "action": request.action.name,
-        "resource": entity(request.resource),
-    }
-    if request.action.properties:
-        fields["action_properties"] = sorted(request.action.properties)
-    if request.context:
-        fields["context"] = sorted(request.context)
-    if request.actors:
-        fields["actors"] = [entity(actor) for actor in request.actors]
-    if request.tenant is not None:
-        fields["tenant"] = request.tenant
-    return fields
-
-
-def entity(value: Subject | Resource) -> dict[str, Any]:
-    """Mask a subject or resource: its type, its id, and the names of its properties."""
-    fields: dict[str, Any] = {"type": value.type}
-    if value.id is not None:
-        fields["id"] = value.id
-    if value.properties:
-        fields["properties"] = sorted(value.properties)
-    return fields
-
-
 def decision_fields(decision: Decision) -> dict[str, Any]:
-    """Tell what a decision point answered; obligations by type and id."""
-    optional = (
-        ("policies", list(decision.policies)),
-        ("reasons", list(decision.reasons)),
-        ("revision", decision.revision),
-        ("pdp_decision", decision.id),
-        ("advice", [advice.type for advice in decision.advice]),
-    )
+    """Tell what a decision point answered; advice by type, obligations elsewhere, with what became of them."""
     fields: dict[str, Any] = {"effect": decision.effect.value}
-    fields.update([pair for pair in optional if pair[1]])
+    if decision.policies:
+        fields["policies"] = list(decision.policies)
+    if decision.reasons:
+        fields["reasons"] = list(decision.reasons)
+    if decision.revision is not None:
+        fields["revision"] = decision.revision
+    if decision.id is not None:
+        fields["pdp_decision"] = decision.id
+    if decision.advice:
+        fields["advice"] = [advice.type for advice in decision.advice]
     return fields
 
 
@@ -215,21 +222,14 @@ def duty_fields(discharges: Iterable[Discharge]) -> list[dict[str, Any]]:
 
 
 def masked(fields: Mapping[str, Any]) -> FrozenDict:
-    """Leave out what is None, and freeze the rest; text that is not valid Unicode has its surrogates replaced."""
-    return frozen_items({name: _frozen(value) for name, value in fields.items() if value is not None})
+    """Leave out what is None, freeze the rest, and mark what JSON has no value for: see `pep.audit.safe`."""
+    return tidy({name: value for name, value in fields.items() if value is not None})
 
 
-def _frozen(value: Any) -> Any:  # noqa: ANN401  a JSON value
-    if type(value) is str:
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
-    if type(value) in _PLAIN:
-        return value
-    # An exact `dict` first: asking an abstract class costs more than the copy.
-    if isinstance(value, (dict, Mapping)):
-        return frozen_items({name: _frozen(item) for name, item in value.items()})
-    if isinstance(value, (list, tuple)):
-        return tuple([_frozen(item) for item in value])
-    return value
+def _harmless(line: bytes) -> bytes:
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return "".join([char if char.isprintable() else _escaped(char) for char in line.decode()]).encode()
 
 
 def _escaped(char: str) -> str:
@@ -237,5 +237,16 @@ def _escaped(char: str) -> str:
     return "".join([f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2)])
 
 
-def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def timestamp(seconds: float) -> str:
+    """Write seconds since 1970 in UTC as RFC 3339, to the microsecond."""
+    try:
+        whole, fraction = divmod(round(seconds * 1_000_000), 1_000_000)
+        return f"{_second(whole)}.{fraction:06d}Z"
+    except (ValueError, OverflowError, OSError):
+        # A clock that tells no time costs no record.
+        return _EPOCH
+
+
+@lru_cache(maxsize=8)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()[:19]

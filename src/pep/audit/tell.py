@@ -7,23 +7,29 @@ Imports L0 and L1 only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pep.ask import Answer
-from pep.audit.record import decision_fields, duty_fields, entity, request_fields
+from pep.audit.masking import Masking
+from pep.audit.record import decision_fields, duty_fields
+from pep.audit.safe import Room, class_name
 from pep.extract import Constant, Requirement
 from pep.model import Subject
+from pep.profile import Canary
 from pep.scope import Frame, Scope
-from pep.verdict import Verdict
+from pep.verdict import Outcome, Verdict
 from pep.wiring import Wiring
 
+#: Tells no values at all.
+NOTHING_SHOWN: Final = Masking()
 
-def asked_fields(needs: Sequence[Requirement], frame: Frame) -> dict[str, Any]:
+
+def asked_fields(needs: Sequence[Requirement], frame: Frame, masking: Masking = NOTHING_SHOWN) -> dict[str, Any]:
     """Tell what is known of a call that was not, or not yet, turned into a request."""
     need, subject = needs[0], _who(needs[0], frame.scope)
     fields: dict[str, Any] = {"action": need.action.name}
     if type(subject) is Subject:
-        fields["subject"] = entity(subject)
+        fields["subject"] = masking.entity(subject)
     if need.resource.type is not None:
         fields["resource"] = {"type": need.resource.type}
     return fields
@@ -38,33 +44,41 @@ def decision_told(
 
 def verdict_fields(wiring: Wiring, verdict: Verdict, answers: Sequence[Answer]) -> dict[str, Any]:
     """Tell a verdict: what it rests on, how it was had, and what became of its obligations."""
-    chief = next((answer for answer in answers if answer.request is verdict.request), None)
-    fields = {} if verdict.request is None else request_fields(verdict.request)
+    masking, room = wiring.masking, Room()
+    fields = {} if verdict.request is None else masking.request(verdict.request, room)
     if verdict.decision is not None:
-        fields |= decision_fields(verdict.decision)
-    if chief is not None:
-        fields |= _answer_fields(chief)
-    return fields | {
-        "outcome": verdict.outcome.value,
-        "allowed": verdict.allowed,
-        "would": None if verdict.would is None else verdict.would.value,
-        "fault": None if verdict.fault is None else verdict.fault.value,
-        "cause": None if verdict.cause is None else type(verdict.cause).__name__,
-        "ran": True if verdict.ran else None,
-        "obligations": duty_fields(verdict.obligations) or None,
-        "pdp": wiring.pdp_name,
-        "requests": _batch(answers),
-    }
+        fields.update(decision_fields(verdict.decision))
+    for answer in answers:
+        if answer.request is verdict.request:
+            fields.update(_answer_fields(answer, masking, room))
+            break
+    fields["outcome"] = verdict.outcome.value
+    fields["allowed"] = verdict.allowed
+    fields["pdp"] = wiring.pdp_name
+    if verdict.outcome is not Outcome.PERMITTED or verdict.fault is not None or verdict.ran:
+        fields.update(_trouble(verdict, answers))
+    if verdict.obligations:
+        fields["obligations"] = duty_fields(verdict.obligations)
+    if len(answers) > 1:
+        fields["requests"] = [_one_of_several(answer, masking, room) for answer in answers]
+    return fields
 
 
-def outcome_fields(verdict: Verdict, status: str, *, ran: bool, error: BaseException | None) -> dict[str, Any]:
+def outcome_fields(
+    verdict: Verdict,
+    status: str,
+    *,
+    ran: bool,
+    error: BaseException | None,
+    masking: Masking = NOTHING_SHOWN,
+) -> dict[str, Any]:
     """Tell how a recorded permit ended: completed, raised, cancelled, abandoned or withheld."""
     return {
-        **({} if verdict.request is None else request_fields(verdict.request)),
+        **({} if verdict.request is None else masking.request(verdict.request)),
         "decision": verdict.id,
         "status": status,
         "ran": ran,
-        "error": None if error is None else type(error).__name__,
+        "error": None if error is None else class_name(type(error)),
         "obligations": duty_fields(verdict.obligations) or None,
     }
 
@@ -81,23 +95,51 @@ def _who(need: Requirement, scope: Scope | None) -> object:
     return scope.subject if scope is not None and scope.is_open else None
 
 
-def _answer_fields(answer: Answer) -> dict[str, Any]:
-    return {
-        "cached": answer.cached,
-        "age": answer.age,
-        "stale": True if answer.stale else None,
-        "provided": list(answer.provided) or None,
-    }
+def _trouble(verdict: Verdict, answers: Sequence[Answer]) -> dict[str, Any]:
+    """Tell what was not as it should be."""
+    fields: dict[str, Any] = {}
+    if verdict.would is not None:
+        fields["would"] = verdict.would.value
+    if verdict.fault is not None:
+        fields["fault"] = verdict.fault.value
+    if verdict.cause is not None:
+        fields["cause"] = class_name(type(verdict.cause))
+    if verdict.ran:
+        fields["ran"] = True
+    if verdict.outcome is Outcome.FAILED_OPEN:
+        fields["failure_mode"] = "open"
+    if verdict.outcome is Outcome.SHADOWED:
+        # Without any answer nobody could be named, and no canary shadows nobody.
+        fields["mode"] = next((_mode(answer) for answer in answers if answer.shadowed), "shadow")
+    return fields
 
 
-def _batch(answers: Sequence[Answer]) -> list[Mapping[str, Any]] | None:
-    if len(answers) < 2:  # noqa: PLR2004  one request is told by the record itself
-        return None
-    return [
-        {
-            **request_fields(answer.request),
-            **({} if answer.decision is None else decision_fields(answer.decision)),
-            **({} if answer.fault is None else {"fault": answer.fault.value}),
-        }
-        for answer in answers
-    ]
+def _mode(answer: Answer) -> str:
+    return "canary" if type(answer.profile.mode) is Canary else "shadow"
+
+
+def _answer_fields(answer: Answer, masking: Masking, room: Room) -> dict[str, Any]:
+    fields: dict[str, Any] = {"cached": answer.cached}
+    if answer.age is not None:
+        fields["age"] = answer.age
+    if answer.stale:
+        fields["stale"] = True
+        fields["failure_mode"] = "stale"
+    if answer.provided:
+        fields["provided"] = list(answer.provided)
+    if answer.profile.record_query:
+        fields["query"] = masking.query(answer.request, room)
+    return fields
+
+
+def _one_of_several(answer: Answer, masking: Masking, room: Room) -> dict[str, Any]:
+    fields = masking.request(answer.request, room)
+    if answer.decision is not None:
+        fields.update(decision_fields(answer.decision))
+    if answer.fault is not None:
+        fields["fault"] = answer.fault.value
+    if answer.shadowed:
+        fields["mode"] = _mode(answer)
+    if answer.profile.record_query:
+        fields["query"] = masking.query(answer.request, room)
+    return fields

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import typer
 
-from pep.cli import coverage, policy
+from pep.cli import audit, audit_verify, coverage, policy
 
 app = typer.Typer(
-    help="Authorization in process: tell what is guarded, and what policies decide.",
+    help="Authorization in process: tell what is guarded, what policies decide, and what was recorded.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command("coverage")(coverage.coverage)
 app.add_typer(policy.app, name="policy")
+audit.app.command("verify")(audit_verify.verify)
+app.add_typer(audit.app, name="audit")

@@ -215,12 +215,15 @@ def _recorded(part: Mapping[str, Any], line: int) -> Asked:
     masked: list[str] = []
     told = {
         "subject": _unmasked("subject", part.get("subject"), masked),
-        "action": {"name": part.get("action")},
         "resource": _unmasked("resource", part.get("resource"), masked),
         "actors": [_unmasked("actors", one, masked) for one in _objects(part, "actors")],
+        "action": {
+            "name": part.get("action"),
+            "properties": _shown("action", part.get("action_properties", {}), part.get("action_omitted", []), masked),
+        },
+        "context": _shown("context", part.get("context", {}), part.get("context_omitted", []), masked),
         "tenant": part.get("tenant"),
     }
-    masked += _names("action", part.get("action_properties", [])) + _names("context", part.get("context", []))
     return Asked(AccessRequest.from_dict(told), line, tuple(masked))
 
 
@@ -228,15 +231,32 @@ def _unmasked(root: str, entity: Any, masked: list[str]) -> Any:  # noqa: ANN401
     """Take what is told of a subject or resource, and note the names of what is not."""
     if not isinstance(entity, dict):
         return entity
-    masked += _names(root, entity.get("properties", []))
-    return {name: value for name, value in entity.items() if name != "properties"}
+    shown = _shown(root, entity.get("properties", {}), entity.get("omitted", []), masked)
+    return {**{name: value for name, value in entity.items() if name != "omitted"}, "properties": shown}
 
 
-def _names(root: str, names: object) -> list[str]:
-    if type(names) is not list or any(type(name) is not str for name in names):
-        message = f"an audit record holds the names of what is known of the {root}"
+def _shown(root: str, values: object, omitted: object, masked: list[str]) -> dict[str, Any]:
+    """Take the values that a record shows whole, and note the names of all others."""
+    if type(values) is not dict or type(omitted) is not list or any(type(name) is not str for name in omitted):
+        message = f"an audit record holds values by name of the {root}, and the names of what it omits"
         raise ExtractionError(message)
-    return [f"{root}.{name}".encode("utf-8", "replace").decode() for name in names]
+    parts = {*omitted, *(name for name, value in values.items() if _has_mark(value))}
+    masked += [f"{root}.{name}".encode("utf-8", "replace").decode() for name in sorted(parts)]
+    return {name: value for name, value in values.items() if name not in parts}
+
+
+def _has_mark(value: object) -> bool:
+    """Tell whether something in a value stands for what it was, or looks as if it did."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            if any(name.startswith("$") for name in one):
+                return True
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+    return False
 
 
 def _objects(value: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
