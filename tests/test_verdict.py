@@ -120,10 +120,14 @@ def test_nothing_is_released_outside_a_block() -> None:
 def test_releasing_goes_through_what_was_given() -> None:
     """A block's result is what its obligations make of it, in both worlds."""
 
-    async def double(value: int) -> int:
-        return value * 2
+    class Block:
+        def release(self, value: int) -> int:
+            return value + 1
 
-    given = grant(release=lambda value: value + 1, arelease=double)
+        async def arelease(self, value: int) -> int:
+            return value * 2
+
+    given = grant(block=Block())
     assert given.release(1) == 2
     with pytest.raises(StopIteration) as ended:
         given.arelease(4).send(None)

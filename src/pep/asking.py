@@ -7,6 +7,7 @@ Imports the core, the enforcement plan and what is below them.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pep.bulk import check_all
@@ -74,9 +75,7 @@ class Asking:
         """
         core = self._core
         if subject is None and context is None and not arguments and (block := block_of(core, action, resource)):
-            return Enforcing(
-                core, lambda: self._block_job(self._need(action, resource, None, None), {}), block, resource
-            )
+            return Enforcing(core, partial(self._plain_block, action, resource), block, resource)
         what, bound = self._need(action, resource, subject, context), dict(arguments or {})
         return Enforcing(core, lambda: self._block_job(what, bound))
 
@@ -284,6 +283,9 @@ class Asking:
 
     def _need(self, action: object, resource: object, subject: object, context: Context | None) -> Requirement:
         return need(self._core.name, action, resource, subject=subject, context=context)
+
+    def _plain_block(self, action: object, resource: object) -> Enforcement:
+        return self._block_job(self._need(action, resource, None, None), {})
 
     def _block_job(self, what: Requirement, bound: dict[str, Any]) -> Enforcement:
         return self._core.job([what], bound, current_frame(), "enforcing")

@@ -29,7 +29,7 @@ from pep.model import Resource, Subject
 from pep.plan import Plan
 from pep.registry import Registry
 from pep.scope import Frame, Scope
-from pep.verdict import Grant, Outcome, Verdict
+from pep.verdict import Grant, Outcome, Releasing, Verdict
 from pep.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -286,9 +286,9 @@ class Core:
 
     # Grants.
 
-    def grant(self, job: Enforcement, **release: Callable[..., Any]) -> Grant:
+    def grant(self, job: Enforcement, block: Releasing | None = None) -> Grant:
         """Give the grant of a permitted job."""
-        return Grant(job.verdict, dict(job.effective), redeem=self.redeem, ticket=((self.process, job),), **release)
+        return Grant(job.verdict, dict(job.effective), self.redeem, [(self.process, job)], block)
 
     def void(self, grant: Grant) -> None:
         """End a grant, spent or not."""
@@ -303,7 +303,7 @@ class Core:
         """
         ticket = grant._ticket if type(grant) is Grant else []  # noqa: SLF001  who gave it takes it
         process, held = ticket.pop() if ticket else (None, None)
-        if held is None or process is not self.process or self.ended or not held.holds():
+        if held is None or process is not self.process or self.ended or not _holds(held):
             raise denial(attrs.evolve(grant.verdict, outcome=Outcome.UNAVAILABLE, fault=Fault.REVOKED))
 
     def _forked(self) -> None:
@@ -314,3 +314,8 @@ class Core:
 
     def _unavailable(self, fault: Fault) -> AccessDenied:
         return denial(Verdict(new_id(SystemClock().wall()), Outcome.UNAVAILABLE, fault=fault))
+
+
+def _holds(held: Any) -> bool:  # noqa: ANN401  an enforcement, or a note of the hot path
+    holds: bool = held[0].holds(held) if type(held) is tuple else held.holds()
+    return holds

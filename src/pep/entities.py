@@ -102,11 +102,14 @@ class Resource:
     properties: FrozenDict
     #: Canonical bytes of the whole value; equal exactly when the values are.
     key: bytes
+    #: What tells it apart from others of its type: its id where that is all there is of it, else the whole value.
+    face: bytes | str
 
     def __init__(self, type: str, id: str, properties: Mapping[str, Any] = EMPTY) -> None:  # noqa: A002  AuthZEN's names
         kind, name = exact_text(type, what="a resource's type"), exact_text(id, what="a resource's id")
         frozen = freeze_mapping(properties, what="a resource's properties")
-        self.__attrs_init__(kind, name, frozen, canonical((kind, name, frozen)))  # pyright: ignore[reportAttributeAccessIssue]
+        key = canonical((kind, name, frozen))
+        self.__attrs_init__(kind, name, frozen, key, key if frozen else name)  # pyright: ignore[reportAttributeAccessIssue]
 
     @classmethod
     def new(cls, type: str, properties: Mapping[str, Any] = EMPTY) -> Resource:  # noqa: A002  AuthZEN's names
@@ -114,7 +117,8 @@ class Resource:
         kind = exact_text(type, what="a resource's type")
         frozen = freeze_mapping(properties, what="a resource's properties")
         made = cls.__new__(cls)
-        made.__attrs_init__(kind, None, frozen, canonical((kind, None, frozen)))  # pyright: ignore[reportAttributeAccessIssue]
+        key = canonical((kind, None, frozen))
+        made.__attrs_init__(kind, None, frozen, key, key)  # pyright: ignore[reportAttributeAccessIssue]
         return made
 
     @property

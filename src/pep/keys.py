@@ -66,5 +66,4 @@ class Shapes:
         """Return the cache key of a request: the decision point's identity, and everything it is sent."""
         resource = request.resource
         # Text or bytes, which never are equal.
-        what = resource.key if resource.id is None or resource.properties else resource.id
-        return self.shape(request.action, resource.type), request.who, what
+        return self.shape(request.action, resource.type), request.who, resource.face

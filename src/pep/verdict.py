@@ -6,10 +6,10 @@ Imports the error tree and the model only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 import attrs
 
@@ -159,6 +159,18 @@ class Verdict:
         self.__reduce__()
 
 
+class Releasing(Protocol):
+    """A block that lets results out."""
+
+    def release(self, value: Any, /) -> Any:  # noqa: ANN401  whatever the code computed
+        """Let a result out."""
+        ...
+
+    async def arelease(self, value: Any, /) -> Any:  # noqa: ANN401  whatever the code computed
+        """Let a result out of an ``async with`` block."""
+        ...
+
+
 class Grant:
     """
     A single-use receipt for one permitted call.
@@ -167,32 +179,30 @@ class Grant:
     neither pickles nor copies, and ends with the process that holds it.
     """
 
-    __slots__ = ("__weakref__", "_arelease", "_arguments", "_redeem", "_release", "_ticket", "_verdict")
+    __slots__ = ("__weakref__", "_arguments", "_block", "_redeem", "_ticket", "_verdict")
 
     def __init__(
         self,
-        verdict: Verdict | Callable[[], Verdict],
+        verdict: Verdict | tuple[Any, ...],
         arguments: Mapping[str, Any],
-        *,
         redeem: Callable[[Grant], None],
-        ticket: Iterable[Any] = (),
-        release: Callable[[Any], Any] | None = None,
-        arelease: Callable[[Any], Coroutine[Any, Any, Any]] | None = None,
+        ticket: list[Any] | None = None,
+        block: Releasing | None = None,
     ) -> None:
         self._verdict = verdict
-        #: What its enforcer takes out when it is spent: taking the only one is atomic.
-        self._ticket = list(ticket)
         self._arguments = arguments
         self._redeem = redeem
-        self._release = release
-        self._arelease = arelease
+        #: What its enforcer takes out when it is spent: taking the only one is atomic.
+        self._ticket = [] if ticket is None else ticket
+        self._block = block
 
     @property
     def verdict(self) -> Verdict:
         """The verdict it is the receipt of."""
         verdict = self._verdict
         if type(verdict) is not Verdict:
-            verdict = self._verdict = verdict()  # type: ignore[operator]
+            # A note of the hot path: see `pep.audit.noting`.
+            verdict = self._verdict = verdict[0].verdict(verdict)  # type: ignore[index]
         return verdict
 
     @property
@@ -218,15 +228,15 @@ class Grant:
 
             ObligationError: Outside a ``with enforcing(...)`` block.
         """
-        if self._release is None:
+        if self._block is None:
             raise _no_release()
-        return self._release(value)
+        return self._block.release(value)
 
     async def arelease(self, value: Any) -> Any:  # noqa: ANN401  whatever the code computed
         """Let a result out of an ``async with`` block; see `release`."""
-        if self._arelease is None:
+        if self._block is None:
             raise _no_release()
-        return await self._arelease(value)
+        return await self._block.arelease(value)
 
     def __repr__(self) -> str:
         return f"<Grant of record {self.verdict.id}>"

@@ -6,25 +6,25 @@ Imports sockets and the parts of the hot path.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from pep.audit.noting import Note
 from pep.core import Core
 from pep.extract import Requirement
-from pep.frozen import EMPTY
-from pep.guard.hot import UNPLUGGED, Hot, Plug
-from pep.guard.lookup import face
+from pep.guard.hot import UNPLUGGED, Plug
 from pep.guard.shape import Shape
 from pep.guard.socket import Socket
 from pep.model import Action, Resource
 from pep.scope import hot_frame
 from pep.sources import Parameter
-from pep.verdict import Grant
 
 #: How many actions have a hot path of their own; the blocks of the rest take the plan.
 MAX_BLOCKS: Final = 1000
+
+#: No note: a permit was recorded, and revoked before it took effect; the plan tries once more.
+WITHHELD: Final[Note] = ()
 
 
 @attrs.define(eq=False, repr=False, init=False)
@@ -56,13 +56,13 @@ class Block:
         self.plug = plug
 
     def enter(self, resource: Resource) -> Note | None:
-        """Look for a plain permit and record a hit on it; None where the plan takes the block."""
+        """Look for a plain permit and record a hit on it; where the plan takes the block, None or `WITHHELD`."""
         get, generations, take, number, clock, which, shape, hot = self.plug
         frame = hot_frame()
         if hot is None or frame.active >= frame.room:
             return None
         scope = frame.scope
-        entry = get((shape(resource.type), scope.who, face(resource)))
+        entry = get((shape(resource.type), scope.who, resource.face))
         if entry is None:
             return None
         now, epoch = clock(which), generations.epoch
@@ -74,35 +74,10 @@ class Block:
         except BaseException as error:  # noqa: BLE001  what is no `Exception` goes on
             hot.lost(note, error)
             return None
-        if generations.epoch != epoch:
-            hot.withheld(note)
-            return None
-        return note
-
-
-@attrs.frozen(eq=False, repr=False)
-class Held:
-    """What the ticket of a hit's grant stands for."""
-
-    note: Note
-
-    def holds(self) -> bool:
-        """Tell whether nothing it rests on was revoked since."""
-        hot: Hot = self.note[0]
-        return hot.holds(self.note)
-
-
-def grant_of(core: Core, note: Note, release: Any, arelease: Any) -> Grant:  # noqa: ANN401  what the block does
-    """Give the grant of a hit."""
-    hot: Hot = note[0]
-    return Grant(
-        lambda: hot.verdict(note),
-        EMPTY,
-        redeem=core.redeem,
-        ticket=((core.process, Held(note)),),
-        release=release,
-        arelease=arelease,
-    )
+        if generations.epoch == epoch or hot.stands(note):
+            return note
+        hot.withheld(note)
+        return WITHHELD
 
 
 def block_of(core: Core, action: object, resource: object) -> Block | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pep.enforcement import Enforcement, Rebind
+from pep.extract import Requirement
 from pep.guard.closures import NOTHING, closed_coroutine, closed_function
 from pep.guard.lookup import given_need, lookup_of
 from pep.guard.site import Site
@@ -110,12 +111,16 @@ def started(  # noqa: PLR0917  everything there is to a call
         The enforcement, and what turns effective arguments back into a call.
     """
     bound = site.bind(args, kwargs)
+    needs: Sequence[Requirement] = site.needs
     if given is NOTHING:
-        job = site.core.job(site.needs, bound.arguments, frame.exact(), site.entry)
+        job = site.core.job(needs, bound.arguments, frame.exact(), site.entry)
     else:
-        found, began = given
+        found, (began, epoch) = given
         needs = (given_need(site.needs[0], found),)
-        job = site.core.job(needs, bound.arguments, frame.exact(), site.entry, began=began)
+        if tries == 1:
+            # What was revoked may be what was extracted.
+            needs, epoch = site.needs, site.core.wiring().generations.epoch
+        job = site.core.job(needs, bound.arguments, frame.exact(), site.entry, began=(began, epoch))
     job.tries = tries
     return job, rebinder(bound, args, kwargs)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pep.guard.hot import UNPLUGGED, Plug
-from pep.guard.lookup import Kind, Lookup, face, plain_id
+from pep.guard.lookup import Kind, Lookup, plain_id
 from pep.model import Resource
 from pep.plan import Raised
 from pep.scope import Frame, hot_frame
@@ -52,6 +53,14 @@ def values_of(site: Site) -> Callable[[tuple[Any, ...], dict[str, Any]], Sequenc
     return values
 
 
+def position_of(site: Site, lookup: Lookup) -> tuple[int, int]:
+    """Return which positional argument is the id, and how many there must be for that to hold; else -1 of them."""
+    parameters = site.signature.parameters
+    if lookup.kind is not Kind.ID or any(one.kind is not one.POSITIONAL_OR_KEYWORD for one in parameters.values()):
+        return 0, -1
+    return list(parameters).index(lookup.names[0]), len(parameters)
+
+
 def _by_id(at: int) -> Look:
     def look(plug: Plug, frame: Frame, values: Sequence[Any]) -> tuple[Any, Any, Any]:
         value = values[at]
@@ -62,10 +71,8 @@ def _by_id(at: int) -> Look:
 
 
 def _by_constant(resource: Resource) -> Look:
-    told = face(resource)
-
     def look(plug: Plug, frame: Frame, _values: Sequence[Any]) -> tuple[Any, Any, Any]:
-        return plug.get((plug.shape, frame.scope.who, told)), resource, NOTHING
+        return plug.get((plug.shape, frame.scope.who, resource.face)), resource, NOTHING
 
     return look
 
@@ -73,7 +80,7 @@ def _by_constant(resource: Resource) -> Look:
 def _by_resource(plug: Plug, frame: Frame, thing: Any, given: Any = NOTHING) -> tuple[Any, Any, Any]:  # noqa: ANN401  anything
     if type(thing) is not Resource:
         return None, thing, given
-    return plug.get((plug.shape(thing.type), frame.scope.who, face(thing))), thing, given
+    return plug.get((plug.shape(thing.type), frame.scope.who, thing.face)), thing, given
 
 
 def _by_extractor(lookup: Lookup, at: Sequence[int]) -> Look:
@@ -125,10 +132,10 @@ def hit(plug: Plug, frame: Frame, entry: Any, thing: Any) -> Noted | None:  # no
     except BaseException as error:  # noqa: BLE001  what is no `Exception` goes on
         hot.lost(note, error)
         return None
-    if generations.epoch != epoch:
-        hot.withheld(note)
-        return Noted(hot, note, withheld=True)
-    return Noted(hot, note, withheld=False)
+    if generations.epoch == epoch or hot.stands(note):
+        return Noted(hot, note, withheld=False)
+    hot.withheld(note)
+    return Noted(hot, note, withheld=True)
 
 
 class Closed:
@@ -183,19 +190,21 @@ def closed_function(
     Returns:
         The wrapper, and what plugs another wiring in.
     """
-    plug, look, values, current, fn = UNPLUGGED, look_of(site, lookup), values_of(site), hot_frame, site.fn
+    held, look, values, current, fn = [UNPLUGGED], look_of(site, lookup), values_of(site), hot_frame, site.fn
     # Its globals may call something else by this name.
-    nothing, anything = NOTHING, BaseException
-
-    def rebind(new: Plug) -> None:
-        nonlocal plug
-        plug = new
+    nothing, anything, kind, text, size, plain = NOTHING, BaseException, type, str, len, plain_id
+    at, arity = position_of(site, lookup)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  any function
-        plugged, _pep_frame, given = plug, current(), nothing
-        _get, generations, take, number, clock, which, _shape, hot = plugged
+        plugged, _pep_frame, given = held[0], current(), nothing
+        get, generations, take, number, clock, which, shape, hot = plugged
         if hot is not None and (_pep_frame.active < _pep_frame.room or _pep_frame.nested() < _pep_frame.room):
-            entry, thing, given = look(plugged, _pep_frame, values(args, kwargs))
+            if size(args) == arity and not kwargs:
+                # The commonest by far, without a call of ours: an id by position.
+                thing = args[at] if kind(args[at]) is text else plain(args[at])
+                entry = get((shape, _pep_frame.scope.who, thing))
+            else:
+                entry, thing, given = look(plugged, _pep_frame, values(args, kwargs))
             now, epoch = clock(which), generations.epoch
             if (
                 entry is not None
@@ -208,7 +217,7 @@ def closed_function(
                 except anything as error:
                     hot.lost(note, error)
                 else:
-                    if generations.epoch == epoch:
+                    if generations.epoch == epoch or hot.stands(note):
                         _pep_running = _pep_frame
                         _pep_frame.active += 1
                         try:
@@ -222,7 +231,7 @@ def closed_function(
                     return again(args, kwargs, _pep_frame, given)
         return slow(args, kwargs, _pep_frame, given)
 
-    return wrapper, rebind
+    return wrapper, partial(held.__setitem__, 0)
 
 
 def closed_coroutine(

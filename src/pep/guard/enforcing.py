@@ -14,7 +14,8 @@ from pep.audit.noting import Note
 from pep.core import Core
 from pep.enforcement import Enforcement, Stage
 from pep.errors import ConfigurationError, ObligationError
-from pep.guard.block import Block, grant_of
+from pep.frozen import EMPTY
+from pep.guard.block import Block
 from pep.plan import Plan, unwrap
 from pep.profile import Guarantee
 from pep.verdict import Grant
@@ -38,7 +39,14 @@ class Enforcing:
         resource: What that looks for.
     """
 
-    __slots__ = ("_begin", "_block", "_core", "_entered", "_grant", "_job", "_note", "_released", "_resource")
+    # Most blocks need none of these: what is not set is not paid for.
+    _job: Enforcement | None = None
+    _grant: Grant | None = None
+    _note: Note | None = None
+    _entered = False
+    _released = False
+    # How often the plan decides before it counts as revoked.
+    _tries = 2
 
     def __init__(
         self,
@@ -50,11 +58,6 @@ class Enforcing:
         self._core = core
         self._begin = begin
         self._block, self._resource = block, resource
-        self._job: Enforcement | None = None
-        self._grant: Grant | None = None
-        self._note: Note | None = None
-        self._entered = False
-        self._released = False
 
     def __enter__(self) -> Grant:
         """Decide, on this thread."""
@@ -73,19 +76,21 @@ class Enforcing:
         block = self._block
         if block is None or self._entered or self._job is not None:
             return None
-        note = self._note = block.enter(self._resource)
-        if note is None:
+        note = block.enter(self._resource)
+        if not note:
+            self._tries = 2 if note is None else 1
             return None
-        self._entered = True
-        self._grant = grant_of(self._core, note, self._release, self._arelease)
-        return self._grant
+        self._note, self._entered = note, True
+        core = self._core
+        grant = self._grant = Grant(note, EMPTY, core.redeem, [(core.process, note)], self)
+        return grant
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         """Record how the block ended; what it raised goes on."""
         if self._note is not None:
-            self._left_early(self._note, error)
+            self._left_early(error)
             return
         job = self._left()
         if job is not None:
@@ -105,7 +110,7 @@ class Enforcing:
     ) -> None:
         """Record how the block ended; what it raised goes on."""
         if self._note is not None:
-            self._left_early(self._note, error)
+            self._left_early(error)
             return
         job = self._left()
         if job is not None and error is not None:
@@ -119,13 +124,14 @@ class Enforcing:
         message = "`enforcing` is a block, not a decorator; use `guard`"
         raise ConfigurationError(message)
 
-    def _left_early(self, note: Note, error: BaseException | None) -> None:
+    def _left_early(self, error: BaseException | None) -> None:
         """Leave a block that was entered on the hot path: nothing is due on its result."""
-        if self._grant is not None:
-            self._core.void(self._grant)
+        note, grant = self._note, self._grant
         # They hold each other, and a block is left far more often than the collector comes by.
         self._note = self._grant = None
-        if error is not None and not self._released:
+        if grant is not None:
+            self._core.void(grant)
+        if note is not None and error is not None and not self._released:
             note[0].raised(note, error)
 
     def _begun(self) -> Enforcement:
@@ -133,13 +139,14 @@ class Enforcing:
             message = "this `enforcing` was entered already; make a new one for each block"
             raise ConfigurationError(message)
         self._job = self._begin()
+        self._job.tries = self._tries
         return self._job
 
     def _given(self, job: Enforcement) -> Grant:
         job.stage = Stage.RUNNING
         if self._block is not None:
             self._block.socket.offer(job)
-        self._grant = self._core.grant(job, release=self._release, arelease=self._arelease)
+        self._grant = self._core.grant(job, self)
         return self._grant
 
     def _left(self) -> Enforcement | None:
@@ -162,13 +169,15 @@ class Enforcing:
             message = "the block was left without `grant.release(value)`, and obligations are due on its result"
             raise ObligationError(message)
 
-    def _release(self, value: Any) -> Any:  # noqa: ANN401  whatever the code computed
+    def release(self, value: Any) -> Any:  # noqa: ANN401  whatever the code computed
+        """Let a result out: see `Grant.release`."""
         if self._note is not None:
             return self._released_once(value)
         job = self._running()
         return unwrap(self._core.run(job, job.release(value)))
 
-    async def _arelease(self, value: Any) -> Any:  # noqa: ANN401  whatever the code computed
+    async def arelease(self, value: Any) -> Any:  # noqa: ANN401  whatever the code computed
+        """Let a result out: see `Grant.arelease`."""
         if self._note is not None:
             return self._released_once(value)
         job = self._running()

@@ -169,8 +169,8 @@ def walk(  # noqa: C901  a call of a function costs as much as a step
     hot: Hot, note: Note, generations: Generations, frame: Frame, inner: Generator[Any, Any, Any]
 ) -> Generator[Any, Any, Any]:
     """Step through a generator that was permitted on the hot path: no obligations, nothing to decide again."""
-    epoch, is_begun, _pep_running = note[3].epoch, False, None
-    sent = thrown = None
+    epoch: int = note[3].epoch
+    is_begun, _pep_running, sent, thrown = False, None, None, None
     try:
         if (yield) is not None:
             raise TypeError(_NOT_STARTED)  # noqa: TRY301  as the generator itself would

@@ -188,6 +188,10 @@ class Hot:
         """Tell whether nothing a hit rests on was revoked since."""
         return self.moved(note[3], self.wiring.generations.epoch, note[4], note[5])
 
+    def stands(self, note: Note) -> bool:
+        """Tell whether a recorded permit takes effect, although something was revoked or swapped since it was found."""
+        return serves(self.core, self.wiring) and self.holds(note)
+
     def withheld(self, note: Note) -> None:
         """Note that a recorded permit was revoked before it took effect; told before the next record."""
         told = outcome_fields(self.verdict(note), "withheld", ran=False, error=None, masking=self.wiring.masking)
@@ -269,6 +273,14 @@ class Hot:
 
     def _resource(self, what: Any) -> Resource:  # noqa: ANN401  a resource or its id
         return what if type(what) is Resource else Resource(str(self.need.resource.type), what)
+
+
+def serves(core: Core, wiring: Wiring) -> bool:
+    """Tell whether calls are enforced with this very wiring now."""
+    try:
+        return core.serves(wiring)
+    except AccessDenied:  # it was closed while it was asked
+        return False
 
 
 def _reading(clock: Clock) -> tuple[Callable[[Any], float], Any]:

@@ -66,12 +66,6 @@ def lookup_of(site: Site) -> Lookup | None:
     return None
 
 
-def face(resource: Resource) -> bytes | str:
-    """Return what tells a resource apart in cache keys; see `Shapes.key`."""
-    # INVARIANT: written out in `pep.guard.source`, where a call would cost too much.
-    return resource.key if resource.properties or resource.id is None else resource.id
-
-
 def plain_id(value: object) -> str | None:
     """Turn the value of a placeholder that is no exact ``str`` into an id; None leaves it to the plan."""
     if type(value) is int:

@@ -50,7 +50,7 @@ def {name}({parameters}):
 # the generations are compared last, and nothing of the user's runs before that but the extractor.
 _HOT: Final = """\
 _pep_get, _pep_generations, _pep_take, _pep_number, _pep_clock, _pep_which, _pep_shape, _pep_hot = _pep_plug
-_pep_given, _pep_entry = _pep_nothing, None
+_pep_entry = {unasked}None
 if {here}(_pep_frame.active < _pep_frame.room or _pep_frame.nested() < _pep_frame.room):
     _pep_scope = _pep_frame.scope
 {lookup}
@@ -66,12 +66,14 @@ if _pep_entry is not None:
         except _pep_BaseException as _pep_error:
             _pep_hot.lost(_pep_note, _pep_error)
         else:
-            if _pep_generations.epoch == _pep_epoch:
+            if _pep_generations.epoch == _pep_epoch or _pep_hot.stands(_pep_note):
 {run}
             _pep_hot.withheld(_pep_note)
-            return {await_}_pep_again({args}, {kwargs}, _pep_frame, _pep_given)
-return {await_}_pep_slow({args}, {kwargs}, _pep_frame, _pep_given)
+            return {await_}_pep_again({args}, {kwargs}, _pep_frame, {given})
+return {await_}_pep_slow({args}, {kwargs}, _pep_frame, {given})
 """
+
+_GIVEN: Final = "_pep_nothing if _pep_began is None else (_pep_thing, (_pep_began, _pep_since))"
 
 _CALL: Final = """\
 _pep_running = _pep_frame
@@ -98,13 +100,12 @@ _pep_entry = _pep_get((_pep_shape, _pep_scope.who, _pep_thing))
 """,
     Kind.CONSTANT: """\
 _pep_thing = _pep_constant
-_pep_entry = _pep_get((_pep_shape, _pep_scope.who, _pep_face))
+_pep_entry = _pep_get((_pep_shape, _pep_scope.who, _pep_constant.face))
 """,
     Kind.PARAMETER: """\
 _pep_thing = {name}
 if _pep_type(_pep_thing) is _pep_Resource:
-    _pep_face = _pep_thing.key if _pep_thing.properties or _pep_thing.id is None else _pep_thing.id
-    _pep_entry = _pep_get((_pep_shape(_pep_thing.type), _pep_scope.who, _pep_face))
+    _pep_entry = _pep_get((_pep_shape(_pep_thing.type), _pep_scope.who, _pep_thing.face))
 """,
     Kind.COMPUTED: """\
 if _pep_hot is not None and {plain}:
@@ -118,10 +119,8 @@ if _pep_hot is not None and {plain}:
     finally:
         _pep_running = None
         _pep_frame.active -= 1
-    _pep_given = (_pep_thing, (_pep_began, _pep_since))
     if _pep_type(_pep_thing) is _pep_Resource:
-        _pep_face = _pep_thing.key if _pep_thing.properties or _pep_thing.id is None else _pep_thing.id
-        _pep_entry = _pep_get((_pep_shape(_pep_thing.type), _pep_scope.who, _pep_face))
+        _pep_entry = _pep_get((_pep_shape(_pep_thing.type), _pep_scope.who, _pep_thing.face))
 """,
 }
 
@@ -173,6 +172,8 @@ def written(fn: Any, signature: Signature, lookup: Lookup, cells: list[str]) -> 
         "name": fn.__name__ if _usable(fn.__name__) else "guarded",
         "cells": ", ".join(cells),
         "await_": "await " if coroutine else "",
+        "unasked": "_pep_began = " if lookup.kind is Kind.COMPUTED else "",
+        "given": _GIVEN if lookup.kind is Kind.COMPUTED else "_pep_nothing",
         "timely": "_pep_now - _pep_began <= _pep_hot.patience and " if lookup.kind is Kind.COMPUTED else "",
         "here": "_pep_current() is _pep_frame and " if coroutine else "",
         "parameters": _parameters(signature),

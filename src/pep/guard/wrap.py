@@ -18,7 +18,7 @@ from typing import Any, Final
 from pep.guard import source
 from pep.guard.closures import NOTHING
 from pep.guard.hot import UNPLUGGED
-from pep.guard.lookup import Kind, Lookup, face, plain_id
+from pep.guard.lookup import Kind, Lookup, plain_id
 from pep.guard.site import SITE, Site, namespace_of
 from pep.guard.source import PREFIX, compilable
 from pep.model import Resource
@@ -115,7 +115,6 @@ def _cells(site: Site, lookup: Lookup) -> dict[str, Any]:
         "constant": constant,
         "current": hot_frame,
         "extract": getattr(lookup.source, "fn", None),
-        "face": None if constant is None else face(constant),
         "fn": site.fn,
         "id": plain_id,
         "names": names,
