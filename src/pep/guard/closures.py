@@ -191,7 +191,6 @@ def closed_function(
         The wrapper, and what plugs another wiring in.
     """
     held, look, values, current, fn = [UNPLUGGED], look_of(site, lookup), values_of(site), hot_frame, site.fn
-    # Its globals may call something else by this name.
     nothing, anything, kind, text, size, plain = NOTHING, BaseException, type, str, len, plain_id
     at, arity = position_of(site, lookup)
 
@@ -205,13 +204,10 @@ def closed_function(
                 entry = get((shape, _pep_frame.scope.who, thing))
             else:
                 entry, thing, given = look(plugged, _pep_frame, values(args, kwargs))
-            now, epoch = clock(which), generations.epoch
-            if (
-                entry is not None
-                and now < entry.expires
-                and (entry.epoch == epoch or hot.moved(entry, epoch, _pep_frame.scope, thing))
-            ):
-                note = (hot, now, number(), entry, _pep_frame.scope, thing)
+            now, epoch, scope = clock(which), generations.epoch, _pep_frame.scope
+            live = entry is not None and now < entry.expires
+            if live and (entry.epoch == epoch or hot.moved(entry, epoch, scope, thing)):  # type: ignore[union-attr]
+                note = (hot, now, number(), entry, scope, thing)
                 try:
                     take(note)
                 except anything as error:
