@@ -7,7 +7,6 @@ Imports the core, the enforcement plan and what is below them.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pep.bulk import check_all
@@ -75,9 +74,9 @@ class Asking:
         """
         core = self._core
         if subject is None and context is None and not arguments and (block := block_of(core, action, resource)):
-            return Enforcing(core, partial(self._plain_block, action, resource), block, resource)
+            return Enforcing(core, self._plain_block, block, resource, action)
         what, bound = self._need(action, resource, subject, context), dict(arguments or {})
-        return Enforcing(core, lambda: self._block_job(what, bound))
+        return Enforcing(core, lambda *_none: self._block_job(what, bound))
 
     def enforce(
         self,

@@ -32,11 +32,13 @@ class Enforcing:
     Args:
         core: The enforcer's core.
 
-        begin: Begins the enforcement, for who acts when the block is entered.
+        begin: Begins the enforcement of an action on a resource, for who acts when the block is entered.
 
         block: The hot path of its action, where it may have one.
 
         resource: What that looks for.
+
+        action: What is done in the block.
     """
 
     # Most blocks need none of these: what is not set is not paid for.
@@ -51,17 +53,17 @@ class Enforcing:
     def __init__(
         self,
         core: Core,
-        begin: Callable[[], Enforcement],
+        begin: Callable[[Any, Any], Enforcement],
         block: Block | None = None,
         resource: Any = None,  # noqa: ANN401  a resource
+        action: Any = None,  # noqa: ANN401  an action
     ) -> None:
-        self._core = core
-        self._begin = begin
-        self._block, self._resource = block, resource
+        self._core, self._begin, self._block = core, begin, block
+        self._resource, self._action = resource, action
 
     def __enter__(self) -> Grant:
         """Decide, on this thread."""
-        if (hit := self._hit()) is not None:
+        if self._block is not None and (hit := self._hit(self._block)) is not None:
             return hit
         problem = self._core.awaited(self._core.wiring())
         if problem is not None:
@@ -71,10 +73,9 @@ class Enforcing:
         self._core.run(job, job.permit()).raise_if_denied()
         return self._given(job)
 
-    def _hit(self) -> Grant | None:
+    def _hit(self, block: Block) -> Grant | None:
         """Enter on the hot path; None where that takes a plan."""
-        block = self._block
-        if block is None or self._entered or self._job is not None:
+        if self._entered or self._job is not None:
             return None
         note = block.enter(self._resource)
         if not note:
@@ -99,7 +100,7 @@ class Enforcing:
 
     async def __aenter__(self) -> Grant:
         """Decide, in this task."""
-        if (hit := self._hit()) is not None:
+        if self._block is not None and (hit := self._hit(self._block)) is not None:
             return hit
         job = self._begun()
         (await self._core.arun(job, job.permit())).raise_if_denied()
@@ -138,7 +139,7 @@ class Enforcing:
         if self._job is not None or self._entered:
             message = "this `enforcing` was entered already; make a new one for each block"
             raise ConfigurationError(message)
-        self._job = self._begin()
+        self._job = self._begin(self._action, self._resource)
         self._job.tries = self._tries
         return self._job
 

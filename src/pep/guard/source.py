@@ -50,26 +50,26 @@ def {name}({parameters}):
 # the generations are compared last, and nothing of the user's runs before that but the extractor.
 _HOT: Final = """\
 _pep_get, _pep_generations, _pep_take, _pep_number, _pep_clock, _pep_which, _pep_shape, _pep_hot = _pep_plug
-_pep_entry = {unasked}None
+{unasked}
 if {here}(_pep_frame.active < _pep_frame.room or _pep_frame.nested() < _pep_frame.room):
     _pep_scope = _pep_frame.scope
 {lookup}
-if _pep_entry is not None:
-    _pep_now = _pep_clock(_pep_which)
-    _pep_epoch = _pep_generations.epoch
-    if _pep_now < _pep_entry.expires and {timely}(
-        _pep_entry.epoch == _pep_epoch or _pep_hot.moved(_pep_entry, _pep_epoch, _pep_scope, _pep_thing)
-    ):
-        _pep_note = (_pep_hot, _pep_now, _pep_number(), _pep_entry, _pep_scope, _pep_thing)
-        try:
-            _pep_take(_pep_note)
-        except _pep_BaseException as _pep_error:
-            _pep_hot.lost(_pep_note, _pep_error)
-        else:
-            if _pep_generations.epoch == _pep_epoch or _pep_hot.stands(_pep_note):
+    if _pep_entry is not None:
+        _pep_now = _pep_clock(_pep_which)
+        _pep_epoch = _pep_generations.epoch
+        if _pep_now < _pep_entry.expires and {timely}(
+            _pep_entry.epoch == _pep_epoch or _pep_hot.moved(_pep_entry, _pep_epoch, _pep_scope, _pep_thing)
+        ):
+            _pep_note = (_pep_hot, _pep_now, _pep_number(), _pep_entry, _pep_scope, _pep_thing)
+            try:
+                _pep_take(_pep_note)
+            except _pep_BaseException as _pep_error:
+                _pep_hot.lost(_pep_note, _pep_error)
+            else:
+                if _pep_generations.epoch == _pep_epoch or _pep_hot.stands(_pep_note):
 {run}
-            _pep_hot.withheld(_pep_note)
-            return {await_}_pep_again({args}, {kwargs}, _pep_frame, {given})
+                _pep_hot.withheld(_pep_note)
+                return {await_}_pep_again({args}, {kwargs}, _pep_frame, {given})
 return {await_}_pep_slow({args}, {kwargs}, _pep_frame, {given})
 """
 
@@ -172,7 +172,7 @@ def written(fn: Any, signature: Signature, lookup: Lookup, cells: list[str]) -> 
         "name": fn.__name__ if _usable(fn.__name__) else "guarded",
         "cells": ", ".join(cells),
         "await_": "await " if coroutine else "",
-        "unasked": "_pep_began = " if lookup.kind is Kind.COMPUTED else "",
+        "unasked": "" if lookup.kind in {Kind.ID, Kind.CONSTANT} else "_pep_entry = _pep_began = None",
         "given": _GIVEN if lookup.kind is Kind.COMPUTED else "_pep_nothing",
         "timely": "_pep_now - _pep_began <= _pep_hot.patience and " if lookup.kind is Kind.COMPUTED else "",
         "here": "_pep_current() is _pep_frame and " if coroutine else "",
@@ -183,7 +183,7 @@ def written(fn: Any, signature: Signature, lookup: Lookup, cells: list[str]) -> 
     }
     call = (_WALK if generator else _CALL).format(passed=passed, **parts)
     looked = _lookup(lookup)
-    hot = _HOT.format(lookup=_indented(looked, 1), run=_indented(call, 4), **parts)
+    hot = _HOT.format(lookup=_indented(looked, 1), run=_indented(call, 5), **parts)
     parts["hot"] = _indented(hot, 1)
     body = (_COROUTINE if coroutine else _FUNCTION).format(
         passed=", ".join(filter(None, ["_pep_current()", passed])), **parts
