@@ -57,6 +57,8 @@ class Noting:
     _first: int = attrs.field(init=False)
     # When the clock of expiry was last compared with the wall clock, and their difference, in seconds.
     _compared: tuple[float, float] = attrs.field(default=(-math.inf, 0.0), init=False)
+    # The second that was told last, as a number and as text.
+    _told_second: tuple[int, str] = attrs.field(default=(-1, ""), init=False)
     _tailed: deque[Entry] = attrs.field(factory=deque, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -84,11 +86,14 @@ class Noting:
         if tail is None or tail[0] is not hot:
             tail = self._tail(hot, note, entry)
         seconds = self.wall(moment)
-        age = max(0.0, moment - entry.started)
-        head = f'{id_of(seconds, number)}","time":"{timestamp(seconds)}","age":{age!r}'.encode()
+        second, micro = divmod(round(seconds * 1_000_000), 1_000_000)
+        old, since = divmod(max(0, round((moment - entry.started) * 1_000_000)), 1_000_000)
+        if second != self._told_second[0]:
+            self._told_second = second, timestamp(second)[: -len(".000000Z")]
+        told = f'{id_of(seconds, number)}","time":"{self._told_second[1]}.{micro:06d}Z","age":{old}.{since:06d}'
         if len(note) > NOTED and note[6]:
-            head += b"," + orjson.dumps(note[6])[1:-1]
-        return b"%b%b%b" % (_HEAD, head, tail[1])
+            told += "," + orjson.dumps(note[6]).decode()[1:-1]
+        return b"".join((_HEAD, told.encode(), tail[1]))
 
     def wall(self, moment: float) -> float:
         """Turn a moment on the clock of expiry into seconds since 1970 in UTC."""

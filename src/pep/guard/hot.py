@@ -263,7 +263,7 @@ class Hot:
 
     def _answer(self, note: Note) -> Answer:
         entry, request = note[3], self._request(note)
-        age = max(0.0, note[1] - entry.started)
+        age = round(max(0.0, note[1] - entry.started), 6)
         profile = self.wiring.profiles.for_action(request.qualified_action)
         return Answer(request, profile, entry.epoch, note[1], decision=entry.decision, cached=True, age=age)
 
