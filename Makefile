@@ -66,15 +66,18 @@ types: $(call ready,types)
 docs: $(call ready,docs)
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 
-bench: $(call ready,demo)
-	@set -e; for bench in $(filter-out bench/_%,$(sort $(wildcard bench/*.py))); do \
-		echo "== $$bench"; $(RUN) $$bench; \
-	done
+bench: $(call ready,bench)
+	$(RUN) bench/all.py $(BENCH_ARGS)
 
 bench-peers:
 	$(MAKE) --no-print-directory VENV=$(VENV)-peers bench-beside-peers
 
-bench-beside-peers: $(call ready,peers) bench
+# A peer that does not install here is told, and left out.
+bench-beside-peers: $(call ready,bench)
+	@$(RUN) bench/peers.py --requirements | while read -r peer; do \
+		$(RUN) -m pip install --quiet "$$peer" </dev/null || echo "$$peer does not install here"; \
+	done
+	$(RUN) bench/all.py $(BENCH_ARGS) --into build/bench/peers peers recorded_call policy
 
 prove: $(call ready,test)
 	PEP_PROVE=1 $(RUN) -m pytest $(SPREAD) $(PROOFS) $(PYTEST_ARGS)

@@ -1,161 +1,177 @@
 """
 What a guarded call costs, beside the check a careful hand would write.
 
-The floor is that check: who acts from a context variable, the time, one dict hit with its expiry, one
-record appended. All kinds take turns in one run, so that a busy machine slows every one of them;
-medians are compared. Prints, never asserts. Figures go to `build/bench/guarded_call.json`.
+The floor is that check: who acts from a context variable, the time, one dict hit with its expiry, one record appended.
+Resources come from a template; where they come from an extractor, the floor calls it too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import gc
-import json
-import platform
-import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Final
 
-from pep import Enforcer, Profile, Resource, Subject, acting_as
+from harness import Bench, Timed, at_most, awaited, main, repeated
+from scene import (
+    ALICE,
+    DOCUMENTS,
+    FLOOR,
+    MALLORY,
+    TEMPLATE,
+    TITLES,
+    World,
+    by_hand,
+    document,
+    expect,
+    rename,
+    world,
+)
+
+from pep import Enforcer, Profile, acting_as
 from pep.audit import MemorySink
-from pep.pdp.function import FunctionPDP
+from pep.model import AccessRequest
 from pep.policy import PolicySet, permit, resource, subject
 
-ROUNDS: Final = 15
-CALLS: Final = 1_000
-FLOOR: Final = "floor"
-RESULT: Final = Path(__file__).resolve().parent.parent / "build" / "bench" / "guarded_call.json"
-
-ALICE: Final = Subject("user", "alice")
-DOCUMENTS: Final = {"42": Resource("document", "42", {"owner": "alice"})}
-TITLES: Final = {"42": "old"}
-
-# Kind → calls it so many times, and returns the seconds that took.
-Timed = Callable[[int], float]
+SYNC: Final = "guarded"
+BARE: Final = "bare call"
+EXTRACTING: Final = "by hand, extractor"
 
 
-def repeated(call: Callable[[], object]) -> Timed:
-    """Time a call of the synchronous world."""
+async def arename(document_id: str, title: str) -> None:
+    """Do the same as `rename`, as a coroutine."""
+    TITLES[document_id] = title
 
-    def seconds(count: int) -> float:
+
+def titles(document_id: str) -> Iterator[str]:
+    """Yield one title."""
+    yield TITLES[document_id]
+
+
+def fill(bench: Bench) -> None:
+    """Add every row."""
+    bench.floor = FLOOR
+    bench.stack.enter_context(acting_as(ALICE))
+    calls = bench.size(20, 1_000)
+    floor = by_hand()
+    bench.time(BARE, repeated(lambda: rename("42", "new")), calls)
+    bench.time(FLOOR, repeated(lambda: floor.rename("42", "new")), calls, settle=floor.settle)
+    bench.time(EXTRACTING, repeated(lambda: floor.extracting("42", "new")), calls, settle=floor.settle)
+    synchronous(bench, calls)
+    others(bench, calls)
+    invalidated(bench, bench.size(20, 500))
+    cold(bench, bench.size(5, 100))
+
+
+def synchronous(bench: Bench, calls: int) -> None:
+    """Add functions and methods, compiled and not."""
+    for name, compiled, bound in ((SYNC, True, at_most(1.5)), ("guarded, compiled=False", False, at_most(2))):
+        warm = world(compiled=compiled)
+        guard = warm.enforcer.guard
+        template, extractor = guard("edit", resource=TEMPLATE)(rename), guard("edit", resource=document)(rename)
+        template("42", "new")
+        extractor("42", "new")
+        warm.forget()
+        bench.time(name, repeated(lambda f=template: f("42", "new")), calls, bound=bound, settle=warm.settle)  # type: ignore[misc]
+        bench.time(
+            f"{name}, extractor",
+            repeated(lambda f=extractor: f("42", "new")),  # type: ignore[misc]
+            calls,
+            over=EXTRACTING,
+            bound=bound,
+            settle=warm.settle,
+        )
+
+
+def others(bench: Bench, calls: int) -> None:
+    """Add every other kind of code; all are warm."""
+    warm = world()
+    guard = warm.enforcer.guard("edit", resource=TEMPLATE)
+
+    class Documents:
+        @guard
+        def rename(self, document_id: str, title: str) -> None:
+            TITLES[document_id] = title
+
+    documents, coroutine, generator = Documents(), guard(arename), guard(titles)
+
+    def within() -> None:
+        with warm.enforcer.enforcing("edit", DOCUMENTS["42"]):
+            rename("42", "new")
+
+    documents.rename("42", "new")
+    asyncio.run(coroutine("42", "new"))
+    list(generator("42"))
+    within()
+    warm.forget()
+    settle = warm.settle
+    bench.time("guarded method", repeated(lambda: documents.rename("42", "new")), calls, settle=settle)
+    bench.time("bare await", awaited(lambda: arename("42", "new")), calls)
+    bench.time(
+        "guarded coroutine",
+        awaited(lambda: coroutine("42", "new")),
+        calls,
+        less="bare await",
+        over=SYNC,
+        over_less=BARE,
+        bound=at_most(1.6),
+        settle=settle,
+    )
+    bench.time("bare generator", repeated(lambda: list(titles("42"))), calls)
+    consumed = repeated(lambda: list(generator("42")))
+    bench.time("guarded generator", consumed, calls, less="bare generator", bound=at_most(2), settle=settle)
+    bench.time("with enforcing", repeated(within), calls, bound=at_most(5), settle=settle)
+
+
+def invalidated(bench: Bench, ids: int) -> None:
+    """Add the first hit of each of many entries after others' were invalidated: one subject's, or one many times."""
+    for name, times, bound in (
+        ("first hit after another's invalidation", 1, at_most(4)),
+        (f"first hit after {ids} of them", ids, None),
+    ):
+        warm = world()
+        bench.time(name, first_hits(warm, ids, times), ids, bound=bound, settle=warm.settle)
+    warm = world()
+    revoke = repeated(lambda: warm.enforcer.invalidate(subject=MALLORY))
+    bench.time("invalidate", revoke, ids, settle=lambda _count: warm.forget())
+
+
+def first_hits(warm: World, ids: int, times: int) -> Timed:
+    """Time one hit of each entry, right after so many invalidations that do not concern them."""
+    guarded = warm.enforcer.guard("edit", resource=TEMPLATE)(rename)
+    names = [f"document-{number}" for number in range(ids)]
+    for name in names:
+        guarded(name, "new")
+
+    def seconds(_count: int) -> float:
+        for _ in range(times):
+            warm.enforcer.invalidate(subject=MALLORY)
+        warm.forget()
         start = time.perf_counter()
-        for _ in range(count):
-            call()
+        for name in names:
+            guarded(name, "new")
         return time.perf_counter() - start
 
     return seconds
 
 
-def awaited(call: Callable[[], Awaitable[object]]) -> Timed:
-    """Time a call of the asynchronous world, without the loop's own start."""
-
-    async def several(count: int) -> float:
-        start = time.perf_counter()
-        for _ in range(count):
-            await call()
-        return time.perf_counter() - start
-
-    return lambda count: asyncio.run(several(count))
-
-
-def document(document_id: str) -> Resource:
-    """Return the document of an id, as an extractor does."""
-    return DOCUMENTS[document_id]
-
-
-def rename(document_id: str, title: str) -> None:
-    """Do next to nothing: the code that is guarded."""
-    TITLES[document_id] = title
-
-
-def by_hand() -> tuple[Callable[[], object], list[object]]:
-    """Write the floor, and return it with the list of its records."""
-    acting = contextvars.ContextVar[Subject]("acting")
-    acting.set(ALICE)
-    known = {("user", "alice", "edit", "document", "42"): (True, time.monotonic() + 1e6)}
-    records: list[object] = []
-
-    def checked(document_id: str, title: str) -> None:
-        who, found = acting.get(), document(document_id)
-        now = time.monotonic()
-        permitted, expires = known.get((who.type, who.id, "edit", found.type, found.id or ""), (False, 0.0))
-        if not permitted or now >= expires:
-            raise PermissionError(document_id)
-        records.append({"time": now, "subject": who.id, "action": "edit", "resource": found.id, "allowed": True})
-        rename(document_id, title)
-
-    return lambda: checked("42", "new"), records
-
-
-def guarded() -> tuple[dict[str, Timed], list[MemorySink]]:
-    """Guard every kind of code; all are warm but the last, whose policies are asked at every call."""
-    warm_sink, cold_sink = MemorySink(), MemorySink()
-    warm = Enforcer(FunctionPDP(lambda _request: True, name="pure", pure=True), audit=warm_sink)
+def cold(bench: Bench, calls: int) -> None:
+    """Add what a call costs whose policies are asked each time."""
+    sink = MemorySink()
     owners = permit("owners", action="edit", resource="document", when=resource.owner == subject.id)
-    cold = Enforcer(PolicySet([owners]), audit=cold_sink, profiles={"**": Profile(permit_ttl=0, deny_ttl=0)})
+    policies = PolicySet([owners])
+    enforcer = Enforcer(policies, audit=sink, profiles={"**": Profile(permit_ttl=0, deny_ttl=0)})
+    guarded = enforcer.guard("edit", resource=document)(rename)
 
-    async def arename(document_id: str, title: str) -> None:
-        TITLES[document_id] = title
+    def settle(count: int) -> None:
+        found = len(sink.records)
+        sink.records.clear()
+        expect("records of cold calls", found, count)
 
-    def titles(document_id: str) -> Iterator[str]:
-        yield TITLES[document_id]
-
-    def within() -> None:
-        with warm.enforcing("edit", DOCUMENTS["42"]):
-            rename("42", "new")
-
-    guard = warm.guard("edit", resource=document)
-    sync, coroutine, generator = guard(rename), guard(arename), guard(titles)
-    asked = cold.guard("edit", resource=document)(rename)
-    kinds = {
-        "guarded, warm": repeated(lambda: sync("42", "new")),
-        "guarded coroutine, warm": awaited(lambda: coroutine("42", "new")),
-        "guarded generator, consumed": repeated(lambda: list(generator("42"))),
-        "with enforcing, warm": repeated(within),
-        "guarded, cold, PolicySet": repeated(lambda: asked("42", "new")),
-    }
-    return kinds, [warm_sink, cold_sink]
-
-
-def measured() -> dict[str, float]:
-    """Let every kind take its turns; return kind → median microseconds of one call."""
-    floor, records = by_hand()
-    kinds, sinks = guarded()
-    kinds = {"bare call": repeated(lambda: rename("42", "new")), FLOOR: repeated(floor), **kinds}
-    rounds: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for number in range(ROUNDS + 1):
-        for kind, seconds in kinds.items():
-            gc.collect()
-            taken = seconds(CALLS) / CALLS * 1e6
-            records.clear()
-            for sink in sinks:
-                sink.records.clear()
-            if number:  # the first is for warming up
-                rounds[kind].append(taken)
-    return {kind: statistics.median(taken) for kind, taken in rounds.items()}
-
-
-def main() -> None:
-    """Measure, print one table, and write the figures down."""
-    with acting_as(ALICE):
-        medians = measured()
-    ratios = {kind: taken / medians[FLOOR] for kind, taken in medians.items()}
-    figures = {
-        "python": platform.python_version(),
-        "rounds": ROUNDS,
-        "calls_per_round": CALLS,
-        "median_microseconds": {kind: round(taken, 3) for kind, taken in medians.items()},
-        "ratio_to_floor": {kind: round(ratio, 2) for kind, ratio in ratios.items()},
-    }
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print(f"{'kind':<28} {'µs per call':>12} {'times the floor':>16}")
-    for kind, taken in medians.items():
-        print(f"{kind:<28} {taken:>12.2f} {ratios[kind]:>16.1f}")
+    bench.time("guarded, cold, embedded policies", repeated(lambda: guarded("42", "new")), calls, settle=settle)
+    asking = AccessRequest(ALICE, "edit", DOCUMENTS["42"])
+    bench.time("embedded policies alone", repeated(lambda: policies.decide(asking)), calls)
 
 
 if __name__ == "__main__":
-    main()
+    main("guarded_call", fill, rounds=40)

@@ -4,7 +4,7 @@ What a decision of the policies in the box costs without cache, by the number of
 Two shapes: access lists (subject id, action, resource id) and roles (one role and one ownership condition), each
 asked by a working set of 200 requests and by uniformly random ones. The floor is a hand-written dict check in the
 same process; a hand-written guarded check (clock, context variable, dict, record) tells how fast the machine is.
-Peers are measured where they are installed, at the sizes they bear. Figures go to `build/bench/policy.json`.
+Each set is measured in a process of its own. Peers are measured where they are installed, at the sizes they bear.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from __future__ import annotations
 import gc
 import importlib.util
 import json
-import platform
 import random
-import resource as limits
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
+
+from footprint import peak
+from harness import Bench, Row, at_most, figure, main, missing
 
 from pep.model import AccessRequest, Effect, Resource, Subject
 from pep.policy import PolicySet, Rule, permit, resource, subject
@@ -31,8 +32,9 @@ SIZES: Final = (10, 1_000, 100_000)
 WORKING_SET: Final = 200
 RANDOM: Final = 20_000
 ROUNDS: Final = 7
-BOUNDS: Final = {"microseconds": 2.0, "working_set": 1.3, "random": 2.5, "load_seconds": 2.0, "load_megabytes": 200.0}
-RESULT: Final = Path(__file__).resolve().parent.parent / "build" / "bench" / "policy.json"
+SLOWEST: Final = at_most(2)
+#: How the requests are drawn → how much slower the largest set may be than the smallest.
+FLAT: Final = {"working_set": at_most(1.3), "random": at_most(2.5)}
 
 Figures = dict[str, Any]
 
@@ -131,20 +133,15 @@ def ours(shape: str, size: int) -> Figures:
     }
 
 
-def resident() -> float:
-    """Return the most memory this process has held, in megabytes."""
-    return limits.getrusage(limits.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def loading(shape: str) -> Figures:
+def loading(shape: str, size: int) -> Figures:
     """Measure, in this process of its own, what loading the largest set takes."""
-    before = resident()
+    before = peak()
     started = time.perf_counter()
-    rules = SHAPES[shape][0](SIZES[-1])
+    rules = SHAPES[shape][0](size)
     built = time.perf_counter()
     policies = PolicySet(rules)
     loaded = time.perf_counter()
-    figures = {"write_seconds": built - started, "load_seconds": loaded - built, "megabytes": resident() - before}
+    figures = {"write_seconds": built - started, "load_seconds": loaded - built, "megabytes": peak() - before}
     return {name: round(value, 2) for name, value in figures.items()} | {"rules": len(policies)}
 
 
@@ -160,7 +157,8 @@ def from_file(size: int) -> Figures:
         started = time.perf_counter()
         policies = PolicySet.load(path, progress=bar)
         seconds = time.perf_counter() - started
-    print(file=sys.stderr)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
     return {"rules": len(policies), "seconds": round(seconds, 2), "rules_per_second": round(size / seconds)}
 
 
@@ -265,55 +263,52 @@ def apart(*arguments: str) -> Figures:
     return figures
 
 
-def verdicts(figures: Figures) -> Iterable[tuple[str, float, float]]:
-    """Compare with what is to be reached: name, figure, bound."""
+def decisions(sizes: Sequence[int]) -> Iterator[Row]:
+    """Measure one decision, by shape and size."""
     for shape in SHAPES:
-        by_size = figures["decisions"][shape]
-        small, large = by_size[str(SIZES[0])], by_size[str(SIZES[-1])]
-        for kind in ("working_set", "random"):
-            yield (
-                f"{shape}, {kind}: slowest size, us",
-                max(one[kind] for one in by_size.values()),
-                BOUNDS["microseconds"],
-            )
-            yield f"{shape}, {kind}: {SIZES[-1]:,} over {SIZES[0]} rules", large[kind] / small[kind], BOUNDS[kind]
-        load = figures["loading"][shape]
-        yield f"{shape}: load {load['rules']:,} rules, s", load["load_seconds"], BOUNDS["load_seconds"]
-        yield f"{shape}: memory of {load['rules']:,} rules, MB", load["megabytes"], BOUNDS["load_megabytes"]
+        found = {size: apart("decide", shape, str(size)) for size in sizes}
+        for drawing, flat in FLAT.items():
+            how = drawing.replace("_", " ")
+            for size, one in found.items():
+                yield figure(f"{shape}, {size:,} rules, {how}", one[drawing], "µs", SLOWEST)
+            ratio = found[sizes[-1]][drawing] / found[sizes[0]][drawing]
+            yield figure(f"{shape}, {how}: {sizes[-1]:,} over {sizes[0]} rules", ratio, "", flat)
 
 
-def main() -> None:
-    """Measure all, print it, and write the figures down."""
-    figures: Figures = {"python": platform.python_version(), "floor": floor()}
-    print("floor: a dict check {dict_check} us; a guarded check {guarded_check} us".format(**figures["floor"]))
-    figures["decisions"] = {shape: {str(size): apart("decide", shape, str(size)) for size in SIZES} for shape in SHAPES}
-    for shape, by_size in figures["decisions"].items():
-        for size, one in by_size.items():
-            print(f"{shape:5}{int(size):>9,} rules: {one['working_set']} us working set, {one['random']} us random")
-    figures["loading"] = {shape: apart("load", shape) for shape in SHAPES}
-    figures["file"] = apart("file", str(SIZES[-1]))
-    told = figures["file"]
-    print(f"TOML file: {told['rules']:,} rules in {told['seconds']} s, {told['rules_per_second']:,} rules/s")
-    figures["peers"] = list(peers())
-    for name, size, cost in figures["peers"]:
-        print(f"{name}: {cost}" if isinstance(cost, str) else f"{name:8}{size:>9,} rules: {cost} us")
-    figures["bounds"] = [
-        {"what": what, "figure": round(figure, 2), "bound": bound, "held": figure <= bound}
-        for what, figure, bound in verdicts(figures)
-    ]
-    for one in figures["bounds"]:
-        print(f"{'held' if one['held'] else 'MISSED':7}{one['what']}: {one['figure']} of {one['bound']}")
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+def loaded(size: int) -> Iterator[Row]:
+    """Measure what loading takes: rules built in Python, and a file."""
+    for shape in SHAPES:
+        found = apart("load", shape, str(size))
+        yield figure(f"{shape}: load {found['rules']:,} rules", found["load_seconds"], "s", at_most(2))
+        yield figure(f"{shape}: memory of {found['rules']:,} rules", found["megabytes"], "MB", at_most(200))
+    found = apart("file", str(size))
+    told = f"{found['rules_per_second']:,} rules a second"
+    yield figure(f"load a TOML file of {found['rules']:,} rules", found["seconds"], "s", note=told)
+
+
+def beside() -> Iterator[Row]:
+    """Measure every peer."""
+    for name, size, cost in peers():
+        title = f"{name}, {size:,} rules" if size else name
+        yield missing(name, cost) if isinstance(cost, str) else figure(title, cost, "µs")
+
+
+def fill(bench: Bench) -> None:
+    """Add every row."""
+    sizes = SIZES if bench.pace != "quick" else SIZES[:2]
+    bench.once(lambda: [figure(f"{name.replace('_', ' ')} by hand", cost, "µs") for name, cost in floor().items()])
+    bench.once(lambda: decisions(sizes))
+    bench.once(lambda: loaded(sizes[-1]))
+    bench.once(beside)
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["decide", shape, size]:
             print(json.dumps(ours(shape, int(size))))
-        case ["load", shape]:
-            print(json.dumps(loading(shape)))
+        case ["load", shape, size]:
+            print(json.dumps(loading(shape, int(size))))
         case ["file", size]:
             print(json.dumps(from_file(int(size))))
         case _:
-            main()
+            main("policy", fill, rounds=ROUNDS)

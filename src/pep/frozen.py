@@ -23,6 +23,8 @@ MAX_DEPTH: Final = 32
 MAX_VALUES: Final = 32 * 1024
 
 _INT64: Final = range(-(2**63), 2**63)
+# What is frozen as it is, whatever its value.
+_PLAIN: Final = frozenset({str, bool, type(None)})
 
 
 @final
@@ -81,6 +83,9 @@ def frozen_items(items: Mapping[str, Any]) -> FrozenDict:
 #: The empty mapping every value without properties shares.
 EMPTY: Final = frozen_items({})
 
+# Asking an abstract class costs more than the rest.
+_CONTAINERS: Final = frozenset({dict, FrozenDict, list, tuple})
+
 
 def freeze(value: object, depth: int = 0) -> Any:  # noqa: ANN401  JSON has no narrower type
     """
@@ -119,11 +124,26 @@ def freeze_mapping(value: object, *, what: str) -> FrozenDict:
     """
     if type(value) is FrozenDict:
         return value
+    if type(value) is dict and (flat := _flat(value)) is not None:
+        return flat
     if not isinstance(value, Mapping):
         message = f"{what} must be a mapping, not `{type(value).__name__}`"
         raise ExtractionError(message)
     frozen: FrozenDict = freeze(value)
     return frozen or EMPTY
+
+
+def _flat(value: dict[Any, Any]) -> FrozenDict | None:
+    """Freeze a mapping of names to plain values, as most are; None where it takes more than a copy."""
+    if not value:
+        return EMPTY
+    # The copy is looked at, since another thread may change the original meanwhile.
+    made: FrozenDict = dict.__new__(FrozenDict)
+    dict.update(made, value)
+    for key, item in made.items():
+        if type(key) is not str or not (type(item) in _PLAIN or (type(item) is int and item in _INT64)):
+            return None
+    return made if len(made) < MAX_VALUES else None
 
 
 def thaw(value: object) -> Any:  # noqa: ANN401  JSON has no narrower type
@@ -211,13 +231,13 @@ def _container(value: object, depth: int, left: list[int]) -> Any:  # noqa: ANN4
     if depth >= MAX_DEPTH:
         message = f"properties and context may nest at most {MAX_DEPTH} deep"
         raise ExtractionError(message)
-    if isinstance(value, Enum):
+    if type(value) not in _CONTAINERS and isinstance(value, Enum):
         return _frozen(value.value, depth + 1, left)
     if type(value) is list or type(value) is tuple:
         items: tuple[Any, ...] = tuple(value)
         _spend(len(items), left)
         return tuple([_frozen(item, depth + 1, left) for item in items])
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         pairs = _pairs(value)
         _spend(len(pairs), left)
         return frozen_items({_name(key): _frozen(item, depth + 1, left) for key, item in pairs})

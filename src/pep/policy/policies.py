@@ -52,7 +52,7 @@ class PolicySet:
         DESIGN section 11; XACML 3.0 §C.2 (deny-overrides).
     """
 
-    __slots__ = ("_clock", "_index", "name", "pure", "revision", "rules")
+    __slots__ = ("_clock", "_index", "_none", "name", "pure", "revision", "rules")
 
     #: It answers from memory.
     immediate: Final = True
@@ -71,6 +71,8 @@ class PolicySet:
         #: Whether a decision depends on the request alone: no rule reads the clock or calls Python.
         self.pure: Final = self._index.pure
         self._clock = clock
+        # What it decides where nothing applies, which is the same every time.
+        self._none = self._answer([], [])
 
     @classmethod
     def load(
@@ -162,7 +164,7 @@ class PolicySet:
         found = self._index.find(request)
         if isinstance(found, Entry):
             truth = True if found.test is None else found.test(request, found.constants, now)
-            return self._alone(found) if truth is True else self._answer([], [found] if truth is None else [])
+            return self._alone(found) if truth is True else self._answer([], [found]) if truth is None else self._none
         matched: list[Entry] = []
         doubtful: list[Entry] = []
         for entry in found:
@@ -173,7 +175,7 @@ class PolicySet:
                 doubtful.append(entry)
         if len(matched) == 1 and not doubtful:
             return self._alone(matched[0])
-        return self._answer(matched, doubtful)
+        return self._answer(matched, doubtful) if matched or doubtful else self._none
 
     def _alone(self, entry: Entry) -> Decision:
         """Return what a rule decides by itself, which is remembered."""
