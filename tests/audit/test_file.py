@@ -23,7 +23,6 @@ from pep.audit.chain import GENESIS, digest
 from pep.audit.disk import Disk
 from pep.audit.family import family
 from pep.audit.file import FileSink
-from pep.audit.verify import verify
 from pep.audit.writer import LOOK_EVERY
 from pep.errors import AuditError, ConfigurationError
 from pep.pdp.function import FunctionPDP
@@ -997,33 +996,4 @@ def test_an_enforcer_writes_to_it(path: Path) -> None:
     assert [line["kind"] for line in lines(path)] == ["open", "decision"]
     enforcer.close()
     assert [line["kind"] for line in lines(path)] == ["open", "decision", "close", "close"]
-    assert broken_links(contents(path.parent)) == []
-
-
-@pytest.mark.parametrize(("writers", "cuts"), [(1, True), (2, False)])
-def test_what_a_sink_went_through_verifies(path: Path, clock: FakeClock, writers: int, cuts: bool) -> None:
-    """Torn tails, full disks, other writers, rotation and syncs that fail leave nothing that looks like a forgery."""
-    faults = Faults()
-    for guarantee in (Guarantee.WRITTEN, Guarantee.DURABLE):
-        options: Any = {"guarantee": guarantee, "rotate_bytes": 1500, "clock": clock, "disk": faults.disk}
-        sinks = [FileSink(path, **options) for _ in range(writers)]
-        for at in range(30):
-            faults.mend()
-            if at % 7 == 3 and cuts:
-                faults.cut(at * 7 + 100)
-            elif at % 7 == 5:
-                faults.fail(errno.EIO, only="sync")
-            clock.advance(LOOK_EVERY)
-            with contextlib.suppress(AuditError):
-                sinks[at % writers].record(record(name=at))
-        faults.mend()
-        for sink in sinks:
-            sink.close()
-        with path.open("ab") as torn:
-            torn.write(b'{"schema":"pep.audit/1","prev":"')
-        FileSink(path, clock=clock).close()
-    report = verify(path)
-    assert [str(finding) for finding in report.findings] == []
-    assert report.intact
-    assert report.torn >= 2
     assert broken_links(contents(path.parent)) == []

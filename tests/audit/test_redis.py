@@ -16,7 +16,8 @@ from pep.audit import Kind, Record
 from pep.audit.redis import RedisStreamSink
 from pep.errors import AccessDenied, AuditError, ConfigurationError
 from pep.testing import permit_all
-from tests.audit.backends import RedisServer, Resp, redis_server, resp
+from tests.audit.backends import Resp, resp
+from tests.redis_server import RedisServer, durable_redis
 
 URL = "redis://127.0.0.1:1/0"
 
@@ -25,11 +26,7 @@ def record(**fields: Any) -> Record:
     return Record(Kind.DECISION, "0190-id", 1.0, fields)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis server of our own."""
-    with redis_server(tmp_path_factory.mktemp("redis")) as started:
-        yield started
+server = durable_redis
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pep.audit.checkpoint import Checkpoints
 from pep.audit.notes import SignerKey
-from pep.audit.verify import MAX_KEPT
+from pep.audit.verifying import MAX_KEPT
 from pep.cli import audit_verify as command
 from tests.audit.families import Pen, hashed, name, put
 

@@ -32,7 +32,8 @@ from pep.audit.syslog import SyslogSink
 from pep.errors import AuditError
 from pep.plan import Plan, call
 from pep.testing import FailingSink, NotConforming, check_sink
-from tests.audit.backends import RedisServer, collector, redis_server, syslog
+from tests.audit.backends import collector, syslog
+from tests.redis_server import RedisServer, durable_redis
 
 CHAIN = re.compile(rb'"prev":"[0-9a-f]{64}","seq":\d+,"writer":"[0-9a-f]{16}",')
 
@@ -209,11 +210,7 @@ def test_the_otlp_sink_conforms() -> None:
         check_sink(make, read=read, troubles=[receiver.hanging, lambda _sink: receiver.answering(503)])
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis server of our own."""
-    with redis_server(tmp_path_factory.mktemp("redis")) as started:
-        yield started
+server = durable_redis
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -227,11 +227,11 @@ def test_demonstration_prints_who_may_do_what(tmp_path: Path) -> None:
     audit_file = tmp_path / "todo-audit.jsonl"
     assert f"The audit file: {audit_file}" in lines
     written = audit_file.read_text().splitlines()
-    assert lines[-2:] == written[-2:]
+    assert lines[-3:] == written[-3:]
     kinds = [json.loads(line)["kind"] for line in written]
-    assert kinds == ["decision"] * 41 + ["close"]
+    assert kinds == ["open"] + ["decision"] * 41 + ["close"] * 2
     (message,) = [line for line in lines if line.startswith("AccessDenied: ")]
-    assert message == f"AccessDenied: access denied (record {json.loads(written[-2])['id']})"
+    assert message == f"AccessDenied: access denied (record {json.loads(written[-3])['id']})"
 
 
 def test_demonstration_fits_a_terminal(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from pep import (
     Subject,
     acting_as,
 )
-from pep.audit import FileSink, MemorySink, Record
+from pep.audit import FileSink, Kind, Masking, MemorySink, Record
 from pep.audit.logs import LoggingSink
 from pep.errors import NotVisible, PDPUnavailable, PEPError
 from pep.fault import Fault
@@ -40,6 +40,28 @@ TROUBLES: Final = (
     None, "denied", "pdp", "pdp down", "pdp answers", "provider", "provider answers", "extractor", "handler",
     "late handler", "code", "sink", "observer",
 )  # fmt: skip
+
+
+#: What a list lets records tell, as it is.
+SHOWN: Final = "shown on purpose"
+NOTHING: Final = Masking()
+#: Names values beside every canary, and canaries to be hashed or redacted.
+LISTED: Final = Masking(
+    as_is={
+        "resource:document": ["shown", "secret.none of it"],
+        "subject:user": ["shown"],
+        "context": ["shown"],
+        "arguments:document:edit": ["more.shown"],
+    },
+    hashed={"resource:document": ["owner", "secret.nested"], "subject:user": ["roles"], "subject:agent": ["key"]},
+    redacted={
+        "subject:user": ["secret"],
+        "context": ["ip", "risk", "title", "text"],
+        "arguments:document:edit": ["title"],
+        "arguments:opened:edit": ["title"],
+    },
+    secret=b"sixteen bytes or more",
+)
 
 
 class Canaries:
@@ -121,13 +143,13 @@ class Asked:
 class World:
     """A real enforcer with a canary in everything it meets, and one thing gone wrong."""
 
-    def __init__(self, trouble: str | None, folder: Path) -> None:
+    def __init__(self, trouble: str | None, folder: Path, masking: Masking = NOTHING) -> None:
         self.trouble, self.canaries = trouble, Canaries()
         self.sinks = Sinks(self.canaries, folder, fails=trouble == "sink")
         self.seen: list[tuple[str, bytes]] = []
         self.ran = 0
         # The same every time: what is extracted again must not have changed.
-        self._content = {"secret": self.canaries.tree(), "owner": self.canaries.text()}
+        self._content = {"secret": self.canaries.tree(), "owner": self.canaries.text(), "shown": SHOWN}
         self.enforcer = Enforcer(
             Asked(self),
             audit=self.sinks,
@@ -138,6 +160,7 @@ class World:
                 FakeHandler("told", phase=Phase.ON_DENIAL, raises=self.canaries.error()),
             ],
             telemetry=[FakeObserver(raises=self._error("observer"))],
+            masking=masking,
             profiles={"opened:**": Profile(on_failure=FailOpen(on={Fault.UNREACHABLE}, limit="100/minute"))},
         )
 
@@ -158,7 +181,7 @@ class World:
         if self.trouble == "pdp answers":
             return self.canaries.tree()
         if self.trouble == "denied":
-            return Decision(Effect.DENY, [Obligation("told", {"a": 1})])
+            return Decision(Effect.DENY, [Obligation("told", self.canaries.tree())])
         due = [Obligation("early", {"a": 1}), Obligation("late")] if self.trouble in {"handler", "late handler"} else []
         return Decision(Effect.PERMIT, due, policies=["p1"])
 
@@ -174,11 +197,12 @@ class World:
         return self.canaries.tree()
 
     def subject(self) -> Subject:
-        return Subject("user", "alice", {"secret": self.canaries.tree(), "roles": [self.canaries.text()]})
+        held = {"secret": self.canaries.tree(), "roles": [self.canaries.text()], "shown": SHOWN}
+        return Subject("user", "alice", held)
 
     def acting(self) -> acting_as:
         agent = Subject("agent", "bot", {"key": self.canaries.tree()})
-        return acting_as(self.subject(), via=[agent], context={"ip": self.canaries.text()})
+        return acting_as(self.subject(), via=[agent], context={"ip": self.canaries.text(), "shown": SHOWN})
 
     def see(self, where: str, value: object) -> None:
         self.seen.append((where, value if isinstance(value, bytes) else str(value).encode()))
@@ -219,7 +243,7 @@ def guard(world: World) -> Iterator[Callable[[], Any]]:
         return world.code()
 
     text, tree = world.canaries.text, world.canaries.tree
-    yield lambda: edit("1", text(), more=tree())
+    yield lambda: edit("1", text(), more=tree(), shown=SHOWN)
     yield lambda: asyncio.run(aedit("1", text(), tree()))
 
 
@@ -306,18 +330,19 @@ def plain(world: World) -> Iterator[Callable[[], Any]]:
 ENTRIES: Final = (guard, templates, generators, results, blocks, plain)
 
 
+@pytest.mark.parametrize("masking", [NOTHING, LISTED], ids=["nothing listed", "listed"])
 @pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_no_canary_gets_out(
     trouble: str | None,
     entry: Callable[[World], Iterator[Callable[[], Any]]],
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
+    masking: Masking,
+    request: pytest.FixtureRequest,
 ) -> None:
     """Values of properties, context, arguments, results and exceptions are in no sink, message, pickle or log."""
+    tmp_path, caplog, capfd = map(request.getfixturevalue, ("tmp_path", "caplog", "capfd"))
     caplog.set_level(logging.DEBUG)
-    world = World(trouble, tmp_path)
+    world = World(trouble, tmp_path, masking)
     for call in entry(world):
         with world.acting():
             try:
@@ -338,6 +363,26 @@ def _are_lines(world: World) -> None:
     assert [json.loads(line)["schema"] for line in lines] == ["pep.audit/1"] * len(lines)
     told = [json.loads(line)["id"] for line in lines]
     assert [record.id for record in world.sinks.memory.records if record.id not in told] == []
+
+
+def test_what_is_listed_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The list is in force: what it names stands in the records, hashed or redacted where it says so."""
+    caplog.set_level(logging.DEBUG)
+    world = World(None, tmp_path, LISTED)
+    for call in guard(world):
+        with world.acting():
+            call()
+    listed = [one.to_dict() for one in world.sinks.memory.records if one.kind is Kind.DECISION]
+    assert len(listed) == 2
+    hidden = {"$redacted": True}
+    for told in listed:
+        assert told["arguments"]["title"] == hidden
+        assert (told["context"]["ip"], told["context"]["shown"]) == (hidden, SHOWN)
+        assert told["resource"]["properties"]["shown"] == SHOWN
+        assert "$hmac" in told["resource"]["properties"]["owner"]
+        assert told["resource"]["properties"]["secret"].keys() == {"nested"}
+    assert [told["arguments"].get("more") for told in listed] == [{"shown": SHOWN}, None]
+    world.enforcer.close()
 
 
 def test_there_are_enough_canaries(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pep.audit.sampling import Sampled
     from pep.audit.sqlite import SQLiteSink
     from pep.audit.syslog import SyslogSink
-    from pep.audit.verify import verify
+    from pep.audit.verifying import verify
 
 __all__ = [
     "BufferedSink",
@@ -68,7 +68,7 @@ _LAZY: Final = MappingProxyType(
         "SQLiteSink": "sqlite",
         "Sampled": "sampling",
         "SyslogSink": "syslog",
-        "verify": "verify",
+        "verify": "verifying",
     }
 )
 

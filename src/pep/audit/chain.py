@@ -16,8 +16,9 @@ HEAD: Final = b'{"schema":"pep.audit/1",'
 #: What the very first line carries as the hash of the one before it.
 GENESIS: Final = b"0" * 64
 
-_AFTER_HEAD: Final = len(HEAD)
-_LINKED: Final = HEAD + b'"prev":"%b","seq":%d,"writer":"%b",%b'
+AFTER_HEAD: Final = len(HEAD)
+#: A chained line: what goes into the schema's place.
+LINKED: Final = HEAD + b'"prev":"%b","seq":%d,"writer":"%b",%b'
 
 
 def new_writer() -> bytes:
@@ -41,7 +42,7 @@ def linked(json: bytes, prev: bytes, seq: int, writer: bytes) -> bytes:
     Returns:
         The line, without its newline.
     """
-    return _LINKED % (prev, seq, writer, json[_AFTER_HEAD:])
+    return LINKED % (prev, seq, writer, json[AFTER_HEAD:])
 
 
 def digest(line: bytes) -> bytes:

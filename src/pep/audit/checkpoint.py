@@ -109,6 +109,10 @@ class Checkpointer(Protocol):
         """Take note that no line follows."""
         ...
 
+    def stats(self) -> dict[str, int]:
+        """Return counts."""
+        ...
+
 
 class Timer(Protocol):
     """Something that happens later, once."""
@@ -194,7 +198,8 @@ class Checkpoints:
         """Make a checkpoint of the lines there are, unless the last one tells of them all."""
         with self._lock:
             self._grow()
-            if self._tree.size == self._signed:
+            # What a forked child inherited is its parent's to sign.
+            if self._tree.size == self._signed or self._process != os.getpid():
                 return
             size, root = self._tree.size, self._tree.root()
             try:

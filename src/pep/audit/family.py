@@ -6,6 +6,7 @@ Imports L0 only.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,11 +45,14 @@ class Member:
         size: How long it was then, in bytes.
 
         follows: The hash its first chained line goes on from, in hexadecimal digits.
+
+        cuts: The hashes of lines near its start that were cut short, and that later ones in it go on from.
     """
 
     file: Path
     size: int
     follows: bytes | None
+    cuts: frozenset[bytes]
     _stream: BinaryIO | None
     # When it began: the time of its first record and its name, so that what names none comes last.
     began: tuple[bytes, str]
@@ -133,6 +137,13 @@ def members(path: str | os.PathLike[str], stack: ExitStack) -> list[Member]:
     return _ordered(found)
 
 
+def counts(head: re.Match[bytes] | None, follower: re.Match[bytes] | None) -> bool:
+    """Whether a line takes the one it goes on from for its writer's, by its number."""
+    if head is None or follower is None:
+        return False
+    return follower[3] == head[3] and int(follower[2]) == int(head[2]) + 1
+
+
 def open_file(path: Path) -> BinaryIO:
     """
     Open one file to read it.
@@ -177,13 +188,15 @@ def _peeked(file: Path, stream: BinaryIO, kept: BinaryIO | None) -> Member:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - _PEEKED))
     tail = stream.read(_PEEKED)
-    first = next(_chained(head.split(b"\n")), None)
+    start = head.split(b"\n")
+    first = next(_chained(start), None)
     last = next(_chained(reversed(tail.split(b"\n"))), None)
     time = _TIME.search(head, head.index(first[0])) if first else None
     return Member(
         file,
         size,
         first[1] if first else None,
+        _cut(start),
         kept,
         (time[1] if time else b"~", file.name),
         _numbered(first),
@@ -196,6 +209,21 @@ def _chained(lines: Iterable[bytes]) -> Iterator[re.Match[bytes]]:
     return (found for line in lines if (found := HEAD.match(line)))
 
 
+def _cut(lines: list[bytes]) -> frozenset[bytes]:
+    """Find the lines that their followers go on from but do not count: what was left of lines, or of writers."""
+    found: set[bytes] = set()
+    follower, below = None, False
+    for line in reversed(lines):
+        head, own = HEAD.match(line), b""
+        if below or (follower is not None and not counts(head, follower)):
+            own = sha256(line).hexdigest().encode()
+            if below or (follower is not None and own == follower[1]):
+                found.add(own)
+        # What stands above a line that names nothing can only be guessed.
+        follower, below = head, head is None and own in found
+    return frozenset(found)
+
+
 def _numbered(head: re.Match[bytes] | None) -> tuple[bytes, int] | None:
     return None if head is None else (head[3], int(head[2]))
 
@@ -203,7 +231,10 @@ def _numbered(head: re.Match[bytes] | None) -> tuple[bytes, int] | None:
 def _ordered(found: list[Member]) -> list[Member]:
     """Order files so that each comes after the one it goes on from, otherwise by when they began."""
     left = sorted(found, key=lambda member: member.began)
-    ends = {end: member for member in left for end in member.ends}
+    ends: dict[bytes, list[Member]] = {}
+    for member in left:
+        for end in member.ends:
+            ends.setdefault(end, []).append(member)
     before = {member.file: _before(member, ends, left) for member in left}
     done: list[Member] = []
     while left:
@@ -215,17 +246,21 @@ def _ordered(found: list[Member]) -> list[Member]:
     return done
 
 
-def _before(member: Member, ends: Mapping[bytes, Member], found: list[Member]) -> Path | None:
-    """Find the file that a file goes on from: by hash, or else as the one that ends before it by the same writer."""
-    by_hash = ends.get(member.follows or b"")
-    if by_hash is not None and by_hash is not member:
-        return by_hash.file
+def _before(member: Member, ends: Mapping[bytes, list[Member]], found: list[Member]) -> Path | None:
+    """Find the file that a file goes on from: the one that comes before it by the same writer, or else by hash."""
     if member.first is None:
         return None
     writer, start = member.first
-    ending = [
-        (other.last[1], other.file)
-        for other in found
-        if other is not member and other.last and other.last[0] == writer and other.last[1] < start
-    ]
-    return max(ending)[1] if ending else None
+    stop = member.last[1] if member.last and member.last[0] == writer else math.inf
+    # Short fragments of several writers may be the same, numbers are not; a file may begin with lines of another one.
+    by_number = [(_reach(other), other.file) for other in found if other.last and other.last[0] == writer]
+    numbered = [one for one in by_number if (-bool(start), 0) <= one[0] < (start, stop)]
+    if numbered:
+        return max(numbered)[1]
+    return next((other.file for other in ends.get(member.follows or b"", ()) if other is not member), None)
+
+
+def _reach(member: Member) -> tuple[int, int]:
+    """Tell from which line of its last writer on, up to which one, a file has them, as far as its ends say."""
+    first, last = member.first or (b"", -1), member.last or (b"", -1)
+    return (first[1] if first[0] == last[0] else -1), last[1]

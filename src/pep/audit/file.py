@@ -49,6 +49,9 @@ class FileSink:
 
         rotate_seconds: From which age on it is, in seconds since this process opened it; None is never.
 
+        checkpoints: Is told of every line that is in a file, and signs them every so often; see `Checkpoints`. One
+            sink has it to itself.
+
         clock: Tells the time.
 
         disk: The operations of the operating system; for tests.
@@ -81,6 +84,7 @@ class FileSink:
         durable = guarantee is Guarantee.DURABLE
         place = Place(Names.of(path), disk or Disk(), clock or SystemClock(), durable)
         check_folder(place.disk, place.names.folder)
+        self._checkpoints = checkpoints
         self._writer = Writer(place, largest, oldest, checkpoints)
         self._started()
         self._record: Callable[[bytes], Plan[None] | None] = self._writer.append
@@ -124,10 +128,11 @@ class FileSink:
         Returns:
             ``written`` lines, those of the sink itself among them; ``refused`` records; ``torn`` bytes of lines
             that were cut off; ``rotated`` files; ``deleted`` files; ``synced`` and ``unsynced``: syncs that
-            succeeded and failed.
+            succeeded and failed; and what the checkpoints count, where there are any.
         """
         names = ("refused", "torn", "rotated", "deleted", "synced", "unsynced")
-        return {"written": self._writer.written, **{name: self._writer.counts[name] for name in names}}
+        counts = {"written": self._writer.written, **{name: self._writer.counts[name] for name in names}}
+        return counts if self._checkpoints is None else {**counts, **self._checkpoints.stats()}
 
     def __repr__(self) -> str:
         return f"FileSink({str(self.path)!r})"

@@ -103,6 +103,12 @@ def id_of(seconds: float, number: int) -> str:
     return _but_four_digits(milliseconds, number >> _LOW) % (0x8000 | number & 0x3FFF)
 
 
+def standing(counter: Iterator[int]) -> int:
+    """Return the number that an `itertools.count` gives next, without taking it."""
+    # It tells that in its repr alone.
+    return int(repr(counter).partition("(")[2][:-1])
+
+
 def numbers() -> Callable[[], int]:
     """Return a source of numbers for `id_of`, such as an enforcer's; no two sources give the same one."""
     start = next(_WRITER.blocks) << _BLOCK

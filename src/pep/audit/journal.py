@@ -6,9 +6,10 @@ Imports plans, protocols and the record only.
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import GeneratorType
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import attrs
 
 from pep.audit.correlation import Correlation
+from pep.audit.ids import standing
 from pep.audit.noting import Note, Noting
 from pep.audit.record import Kind, Record, Telling, masked, new_id
 from pep.errors import AuditError
@@ -48,13 +50,15 @@ class Journal:
     observers: Sequence[Observer] = ()
     #: Tells what a record belongs to, where it is made; None tells nothing.
     correlation: Callable[[], Correlation | None] | None = None
-    counts: Counter[str] = attrs.field(factory=Counter)
     #: How notes of the hot path are told.
     noting: Noting = attrs.field(init=False)
     #: What to unplug when something is due before the next record: the hot path stands back until it is written.
     plugged: weakref.WeakSet[Plugged] = attrs.field(factory=weakref.WeakSet)
     _due: deque[Record] = attrs.field(factory=deque)
     _lost: int = 0
+    _counts: Counter[str] = attrs.field(factory=Counter, init=False)
+    # How many records were written: counted by every call, and so without the lock.
+    _recorded: Iterator[int] = attrs.field(factory=itertools.count, init=False)
     _lock: Lock = attrs.field(factory=Lock)
 
     def __attrs_post_init__(self) -> None:
@@ -63,7 +67,7 @@ class Journal:
     def make(self, kind: Kind, fields: Mapping[str, Any] | Telling, *, record_id: str | None = None) -> Record:
         """Make a record; fields that are None are left out. What tells them may be asked later."""
         now = self.clock.wall()
-        belongs = self.belongs()
+        belongs = EMPTY if self.correlation is None else self.belongs()
         if callable(fields):
             return Record(kind, record_id or new_id(now), now, partial(self._told, fields, belongs))
         return Record(kind, record_id or new_id(now), now, masked({"enforcer": self.enforcer, **belongs, **fields}))
@@ -82,7 +86,7 @@ class Journal:
     def _told(self, telling: Telling, belongs: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"enforcer": self.enforcer, **belongs, **telling()}
 
-    def announce(self, kind: Kind, fields: Mapping[str, Any]) -> None:
+    def announce(self, kind: Kind, fields: Mapping[str, Any] | Telling) -> None:
         """Have a record written before the next one, when there is a world to write it in."""
         record = self.make(kind, fields)
         with self._lock:
@@ -109,7 +113,16 @@ class Journal:
     def count(self, what: str) -> None:
         """Count something for `Enforcer.stats`."""
         with self._lock:
-            self.counts[what] += 1
+            self._counts[what] += 1
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was counted so far: what → how often."""
+        with self._lock:
+            counted = self._counts.copy()
+        if recorded := standing(self._recorded):
+            counted["recorded"] = recorded
+        return counted
 
     def write(self, record: Record, deadline: float | None) -> Plan[Exception | None]:
         """
@@ -123,7 +136,7 @@ class Journal:
         Returns:
             None once the sink's guarantee holds for it; else what went wrong.
         """
-        error = yield from self.settle_due(deadline)
+        error = (yield from self.settle_due(deadline)) if self._due or self._lost else None
         if error is None:
             error = yield from self._submit(record, deadline)
         if error is not None:
@@ -165,8 +178,9 @@ class Journal:
             kind, answer = type(self.sink).__name__, type(reply.value).__name__
             message = f"`{kind}.record` must return None once the record is taken, not `{answer}`"
             return AuditError(message)
-        self.count("recorded")
-        self.observe(record)
+        next(self._recorded)
+        if self.observers:
+            self.observe(record)
         return None
 
     def observe(self, record: Record) -> None:

@@ -16,51 +16,17 @@ from typing import Final
 import attrs
 import orjson
 
-from pep.audit.family import HEAD
+from pep.audit.ends import GENESIS, Ends, Wanting
+from pep.audit.family import HEAD, counts
 from pep.audit.findings import Findings, Wrong
 from pep.audit.reading import Damage, Entry, Harm, Lines, Place, judged
 from pep.audit.witness import End, Writer
 
-#: What the very first line goes on from.
-GENESIS: Final = "0" * 64
-
 # Small enough that little is read again where one of them is wrong.
 _RUN: Final = 64
-# How many breaks are followed up at once.
-_MANY: Final = 10_000
 # Where a line carries the hash of the one before it.
 _PREV: Final = slice(32, 96)
 _ASTRAY: Final = "it goes on from a line elsewhere, but is not the first of its file"
-
-
-@attrs.frozen
-class _Wanting:
-    """
-    A line whose predecessor is not there.
-
-    Attributes:
-        end: The line.
-
-        own: Its hash.
-
-        prev: The hash it goes on from.
-
-        before: The hash of the line that stands before it.
-
-        mended: What its own hash were, if it went on from that one.
-
-        first: Whether it is its file's first.
-
-        told: Whether its number explains it already.
-    """
-
-    end: End
-    own: str
-    prev: str
-    before: str
-    mended: str
-    first: bool
-    told: bool
 
 
 @attrs.frozen
@@ -91,7 +57,8 @@ class Links:
 
         remark: Is told of lines that were cut short, and that their writer went on from.
 
-        branches: The hashes that files go on from. Another writer may go on from there too.
+        branches: The hashes that files go on from, in their first line or after lines that were cut short there.
+            Another writer may go on from there too.
 
         writers: The writers that checkpoints tell of, by id; the others are added.
 
@@ -107,21 +74,24 @@ class Links:
     _file: Path = attrs.field(factory=Path, init=False)
     _first: bool = attrs.field(default=True, init=False)
     _last: str = attrs.field(default="", init=False)
+    _ends: Ends = attrs.field(init=False)
     # Whose next line is expected; None where anything may come.
     _at: Writer | None = attrs.field(default=None, init=False)
     # How many lines could not be read since the last one that could.
     _unread: int = attrs.field(default=0, init=False)
-    # Hash of a line that nothing goes on from yet → that line.
-    _ends: dict[str, End] = attrs.field(factory=dict, init=False)
-    # Hash that a line goes on from → that line, while there is none of that hash.
-    _wanted: dict[str, _Wanting] = attrs.field(factory=dict, init=False)
     _branched: dict[str, End] = attrs.field(factory=dict, init=False)
     _fragments: list[_Fragment] = attrs.field(factory=list, init=False)
+    # Hash of a fragment that names no line before it, and that another file goes on from → what it stood after.
+    _cuts: dict[str, set[str]] = attrs.field(factory=dict, init=False)
     # The line before, where a file starts with lines that are there already.
     _replayed: End | None = attrs.field(default=None, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._ends = Ends(self.findings)
+
     def begin(self, file: Path) -> None:
         """Go on to the next file."""
+        self._settle_fragments(None)
         self._unlike(self._replayed)
         self._replayed = None
         self._file, self._first = file, True
@@ -139,12 +109,7 @@ class Links:
     def finish(self) -> None:
         """Tell of what is still open at the end."""
         self.begin(self._file)
-        self._settle_fragments(None)
-        self._settle_edits()
-        self._settle_wanted()
-        for writer in self.writers.values():
-            writer.finish()
-        self._settle_ends()
+        self._ends.settle(self.writers)
 
     def _quickly(self, place: Place, run: Sequence[bytes], size: int) -> bool:
         """Follow lines of so many bytes that all are as they should be; return False if they are not."""
@@ -161,14 +126,14 @@ class Links:
             return False
         if self._branches and not self._branches.isdisjoint(hashes):
             return False
-        if self._wanted and not self._wanted.keys().isdisjoint(hashes):
+        if self._ends.wants(hashes):
             return False
-        self._ends.pop(self._last)
+        self._ends.take(self._last)
         self._last, self._first = hashes[-1], False
         writer.next += len(run)
         writer.last = Place(place.path, place.line + len(run) - 1, place.offset + size - 1 - len(run[-1]))
         writer.grow(run, place)
-        self._ends[self._last] = End(writer.last, writer.id, writer.next - 1)
+        self._ends.put(self._last, End(writer.last, writer.id, writer.next - 1))
         return True
 
     def _slowly(self, place: Place, run: Sequence[bytes], harm: Harm | None) -> None:
@@ -192,21 +157,26 @@ class Links:
         own = sha256(line).hexdigest()
         if self._again(end, prev, own):
             return
-        writer, before = self._writer(end.writer), self._ends.pop(prev, None)
+        before = self._before(end, prev)
         if before is not None:
             if prev != self._last and not self._first and before.place.path != self._file:
                 self.findings.add(Wrong.INSERTED, place, _ASTRAY)
             end = self._joined(end, before)
-            writer = self._writer(end.writer)
-        elif not self._starts(writer, end, prev):
-            self._miss(_Wanting(end, own, prev, self._last, _mended(line, self._last), self._first, self._tells(end)))
+        elif not self._starts(end, prev):
+            self._miss(Wanting(end, own, prev, self._last, _mended(line, self._last), self._first, self._tells(end)))
+        writer = self._writer(end.writer)
         writer.number(end.seq, place, explained=end.seq - writer.next <= self._unread)
         writer.grow([line], place)
-        # What ended the file before may be linked only now.
-        self._first = self._first and place.path != self._file
-        self._unread, self._last = 0, own
+        self._unread, self._last, self._first = 0, own, False
         self._at = writer if writer.next == end.seq + 1 else None
         self._answer(own, end)
+
+    def _before(self, end: End, prev: str) -> End | None:
+        """Find the line that a line goes on from."""
+        if self._first and end.seq == 0:
+            # Another file may go on from there too, and be the one that is that writer's next.
+            return self._ends.get(prev)
+        return self._ends.take(prev)
 
     def _again(self, end: End, prev: str, own: str) -> bool:
         """
@@ -219,10 +189,13 @@ class Links:
         if own in self._ends:
             if not first and replayed is None:
                 self.findings.add(Wrong.REPEATED, end.place, "the same line as before")
+            elif prev != self._last and not first:
+                self._unlike(replayed)
             self._first, self._last, self._at = False, own, self._writer(end.writer)
             return True
         before = self._branched.get(prev) if first else replayed if prev == self._last else None
         follows = before is not None and (end.writer, end.seq) == (before.writer, before.seq + 1)
+        follows |= first and prev in self._cuts
         if follows and end.seq < self._writer(end.writer).next:
             self._first, self._last, self._at, self._replayed = False, own, None, end
             return True
@@ -240,15 +213,27 @@ class Links:
         if end.seq == 0 and writer.next == 0:
             writer.parent = None if before.loose else before
             return end
+        if before.loose and before.writer == end.writer:
+            # Only numbers lead across: what they leave out is missing.
+            writer.loose = True
+            return end
         if (end.writer, end.seq) != (before.writer, before.seq + 1):
             self.findings.add(Wrong.EDITED, end.place, "its writer or number is not the one after the line before it")
         joined = End(end.place, before.writer, before.seq + 1)
         self._writer(joined.writer).loose |= before.loose
         return joined
 
-    def _starts(self, writer: Writer, end: End, prev: str) -> bool:
-        """Tell whether a line may be the first of its writer, with nothing before it in its file."""
-        if end.seq != 0 or writer.next != 0 or not self._first:
+    def _starts(self, end: End, prev: str) -> bool:
+        """Tell whether a line may stand first in its file, with no line before it that is known by its hash."""
+        if not self._first:
+            return False
+        if prev in self._cuts:
+            # INVARIANT: nothing before it is proven by what comes after: no hash leads across.
+            self._writer(end.writer).loose = True
+            self._ends.drop(end.writer, end.seq - 1)
+            return True
+        writer = self._writer(end.writer)
+        if end.seq != 0 or writer.next != 0:
             return False
         if prev == GENESIS:
             self.chains += 1
@@ -260,26 +245,22 @@ class Links:
         """Whether the number of a line explains that the line before it is not there."""
         return end.seq != self._writer(end.writer).next or self._unread > 0
 
-    def _miss(self, wanting: _Wanting) -> None:
+    def _miss(self, wanting: Wanting) -> None:
         self._writer(wanting.end.writer).loose = True
-        if wanting.prev in self._wanted or len(self._wanted) >= _MANY:
-            self.findings.add(Wrong.EDITED, wanting.end.place, "it goes on from a line that is not there")
-        else:
-            self._wanted[wanting.prev] = wanting
+        self._ends.want(wanting)
 
     def _answer(self, own: str, end: End) -> None:
         """Let a line be gone on from."""
-        waiting = self._wanted.pop(own, None)
-        if waiting is not None and waiting.end.seq == 0:
-            self._writer(waiting.end.writer).parent = end
-            if not waiting.first:
-                self._blame(Wrong.INSERTED, waiting.end.place, _ASTRAY)
-        if waiting is None or waiting.end.seq == 0:
-            self._ends[own] = end
+        waiting = self._ends.wanting(own)
+        for one in waiting:
+            if one.end.seq == 0:
+                self._writer(one.end.writer).parent = end
+                if not one.first:
+                    self._ends.blame(Wrong.INSERTED, one.end.place, _ASTRAY)
+        if all(one.end.seq == 0 for one in waiting):
+            self._ends.put(own, end)
         if own in self._branches:
             self._branched[own] = end
-        if len(self._ends) > _MANY:
-            self._ends.pop(next(iter(self._ends)))
 
     def _writer(self, name: bytes) -> Writer:
         writer = self.writers.get(name)
@@ -288,99 +269,79 @@ class Links:
         return writer
 
     def _settle_fragments(self, follower: re.Match[bytes] | None) -> None:
-        """Tell of lines that are in no chain, now that it is known which line of one comes next, if any."""
+        """Tell of lines that are in no chain, now that it is known which line comes next in the file, if any."""
         fragments, self._fragments = self._fragments, []
-        bound = follower is not None and bool(fragments) and fragments[-1].digest == follower[1].decode()
-        for index, fragment in enumerate(fragments):
+        if not fragments:
+            return
+        last = fragments[-1].digest
+        bound = last in self._branches if follower is None else last == follower[1].decode()
+        for fragment in fragments:
             found, head = fragment.found, HEAD.match(fragment.line)
-            gone_on_from = bound and not _counts(head, follower)
+            whole = head is not None and fragment.digest == last and _well_formed([fragment.line])
             if isinstance(found, Entry):
                 self.findings.add(Wrong.INSERTED, found.place, "a line that is in no chain")
                 self._unread += 1
-            elif gone_on_from or (bound and index + 1 == len(fragments) and _well_formed([fragment.line])):
-                self._remark(found)
-            else:
+            if bound and (whole or not counts(head, follower)):
+                self._bridge(fragment, head, follower, whole=whole)
+            elif isinstance(found, Damage):
                 torn = found.harm is Harm.TORN
                 self.findings.add(Wrong.TORN if torn else Wrong.DAMAGED, found.place, found.told)
                 self._unread += head is None or torn
                 if head is not None and not torn:
                     self._link(found.place, head)
-        if bound:
-            self._bridge(fragments[-1])
 
-    def _bridge(self, fragment: _Fragment) -> None:
+    def _bridge(
+        self, fragment: _Fragment, head: re.Match[bytes] | None, follower: re.Match[bytes] | None, *, whole: bool
+    ) -> None:
         """Let the next line go on from one that is in no chain, as its writer did."""
-        place, head = fragment.found.place, HEAD.match(fragment.line)
-        if fragment.digest in self._ends:
-            return
-        if head is not None and _well_formed([fragment.line]):
+        digest, place = fragment.digest, fragment.found.place
+        copied = self._replayed is not None or (self._first and (digest in self._cuts or digest in self._branched))
+        if not copied and isinstance(fragment.found, Damage):
+            self._remark(fragment.found)
+        if head is None:
+            self._cross(digest, within=follower is not None)
+        elif whole and digest not in self._ends:
             self._link(place, head)
             return
-        if head is None:
-            # INVARIANT: nothing before it is proven by what comes after: no hash leads across.
-            before = self._ends.pop(self._last, End(place, b"", -1))
-            self._ends[fragment.digest] = attrs.evolve(before, loose=True)
         else:
-            prev, end = _headed(place, head)
-            before = self._ends.pop(prev, End(place, end.writer, end.seq - 1, loose=True))
-            self._ends[fragment.digest] = before
-        self._last, self._at = fragment.digest, None
+            self._lead(place, head, digest)
+        self._last, self._at = digest, None
 
-    def _settle_edits(self) -> None:
-        """Tell of lines of which only the hash of the line before was changed: the next one knows what it was."""
-        for wanting in list(self._wanted.values()):
-            if wanting.mended in self._wanted:
-                self.findings.add(Wrong.EDITED, wanting.end.place, "the hash of the line before it was changed")
-                for done in (wanting.mended, wanting.prev):
-                    self._wanted.pop(done, None)
-                for known in (wanting.before, wanting.own):
-                    self._ends.pop(known, None)
+    def _cross(self, digest: str, *, within: bool) -> None:
+        """Let a line, *within* this file or in another, go on from one that was cut before it named its predecessor."""
+        after, known = "" if self._first else self._last, self._cuts.get(digest, set())
+        if self._replayed is not None:
+            if after not in known:
+                self._unlike(self._replayed)
+                self._replayed = None
+        elif within and not self._first and (before := self._ends.take(after)) is not None:
+            # INVARIANT: nothing before it is proven by what comes after: no hash leads across.
+            self._ends.put(digest, attrs.evolve(before, loose=True))
+        if digest in self._branches:
+            self._cuts[digest] = known | {after}
 
-    def _settle_wanted(self) -> None:
-        """Tell of lines that go on from something that is not there."""
-        there = {(end.writer, end.seq): own for own, end in self._ends.items()}
-        for wanting in self._wanted.values():
-            end = wanting.end
-            own = there.get((end.writer, end.seq - 1))
-            if own is None and not wanting.first and wanting.prev != GENESIS and end.seq == 0:
-                own = wanting.before
-            before = self._ends.pop(own or "", None)
-            if before is not None:
-                self._blame(Wrong.EDITED, before.place, "it is not the line that the next one goes on from")
-            elif not wanting.told:
-                self._blame(*_orphaned(wanting))
-
-    def _settle_ends(self) -> None:
-        """Tell of lines that nothing goes on from, though their writers went on."""
-        known = {(writer.id, gap.first) for writer in self.writers.values() for gap in writer.gaps}
-        for end in self._ends.values():
-            if end.seq + 1 != self._writer(end.writer).next and (end.writer, end.seq + 1) not in known:
-                self._blame(Wrong.INSERTED, end.place, "nothing goes on from it, though its writer went on")
-
-    def _blame(self, wrong: Wrong, place: Place, detail: str) -> None:
-        if not self.findings.blames(place):
-            self.findings.add(wrong, place, detail)
-
-
-def _orphaned(wanting: _Wanting) -> tuple[Wrong, Place, str]:
-    place = wanting.end.place
-    if wanting.end.seq == 0 and not wanting.first:
-        return Wrong.INSERTED, place, "a chain begins in the midst of a file"
-    if wanting.end.seq == 0:
-        return Wrong.MISSING, place, "the line it goes on from is not there, or was changed"
-    return Wrong.EDITED, place, "it goes on from a line that is not there"
+    def _lead(self, place: Place, head: re.Match[bytes], digest: str) -> None:
+        """Let a line go on from one that was cut after it named its predecessor."""
+        prev, end = _headed(place, head)
+        if self._replayed is not None:
+            if prev != self._last:
+                self._unlike(self._replayed)
+            if prev != self._last or digest in self._ends:
+                self._replayed = None
+        elif digest not in self._ends and not (self._first and digest in self._branched):
+            before = self._before(end, prev)
+            if before is None:
+                if prev in self._cuts:
+                    self._ends.drop(end.writer, end.seq - 1)
+                before = End(place, self._writer(end.writer).id, end.seq - 1, loose=True)
+            self._ends.put(digest, before)
+            if digest in self._branches:
+                self._branched[digest] = before
 
 
 def _headed(place: Place, head: re.Match[bytes]) -> tuple[str, End]:
     """Read the head of a chained line: the hash it goes on from, and the line itself."""
     return head[1].decode(), End(place, head[3], int(head[2]))
-
-
-def _counts(head: re.Match[bytes] | None, follower: re.Match[bytes] | None) -> bool:
-    """Whether the line after a line that is no record counts it as one."""
-    if head is None or follower is None:
-        return False
-    return follower[3] == head[3] and int(follower[2]) == int(head[2]) + 1
 
 
 def _mended(line: bytes, prev: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from pep.audit.ids import id_of, numbers
+from pep.audit.ids import id_of, numbers, standing
 from pep.audit.record import SCHEMA, Kind, Record, Telling, timestamp
 from pep.cache import Entry
 from pep.frozen import EMPTY
@@ -66,8 +66,7 @@ class Noting:
 
     def count(self) -> int:
         """Return how many notes were numbered."""
-        # A counter tells where it stands in its repr alone, without going on.
-        return int(repr(self.number.__self__).partition("(")[2][:-1]) - self._first  # type: ignore[attr-defined]
+        return standing(self.number.__self__) - self._first  # type: ignore[attr-defined]
 
     def id(self, note: Note) -> str:
         """Return the id of a note's record."""

@@ -14,10 +14,10 @@ from pep.audit.masking import Masking
 from pep.audit.record import decision_fields, duty_fields
 from pep.audit.safe import Room, class_name
 from pep.extract import Constant, Requirement
-from pep.model import Subject
+from pep.model import AccessRequest, Subject
 from pep.profile import Canary
 from pep.scope import Frame, Scope
-from pep.verdict import Outcome, Verdict
+from pep.verdict import Discharge, Outcome, Verdict
 from pep.wiring import Wiring
 
 #: Tells no values at all.
@@ -73,14 +73,32 @@ def outcome_fields(
     masking: Masking = NOTHING_SHOWN,
 ) -> dict[str, Any]:
     """Tell how a recorded permit ended: completed, raised, cancelled, abandoned or withheld."""
+    ended = ended_fields(verdict.id, status, verdict.obligations, ran=ran, error=error)
+    return {**_request_fields(verdict.request, masking), **ended}
+
+
+def ended_fields(
+    decision: str, status: str, obligations: Sequence[Discharge], *, ran: bool, error: BaseException | None
+) -> dict[str, Any]:
+    """Tell what an outcome adds to its request: by the id of its decision record; None where it has nothing to tell."""
     return {
-        **({} if verdict.request is None else masking.request(verdict.request)),
-        "decision": verdict.id,
+        "decision": decision,
         "status": status,
         "ran": ran,
         "error": None if error is None else class_name(type(error)),
-        "obligations": duty_fields(verdict.obligations) or None,
+        "obligations": duty_fields(obligations) if obligations else None,
     }
+
+
+def outcome_told(
+    entry: str, request: AccessRequest | None, ended: Mapping[str, Any], masking: Masking
+) -> dict[str, Any]:
+    """Tell an outcome, once somebody asks: its request, and what `ended_fields` told when it ended."""
+    return {"entry": entry, **_request_fields(request, masking), **ended}
+
+
+def _request_fields(request: AccessRequest | None, masking: Masking) -> dict[str, Any]:
+    return {} if request is None else masking.request(request)
 
 
 def batch_ids(answers: Sequence[Answer]) -> list[tuple[str, str | None]]:

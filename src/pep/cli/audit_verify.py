@@ -15,8 +15,8 @@ import typer
 from pep.audit.checkpoint import Checkpoint, read_checkpoints
 from pep.audit.findings import Finding
 from pep.audit.notes import VerifierKey
-from pep.audit.verify import Chain, Report
-from pep.audit.verify import verify as verified
+from pep.audit.verifying import Chain, Report
+from pep.audit.verifying import verify as verified
 from pep.cli.showing import Row, fail, progress, write_json, write_rows
 from pep.errors import AuditError, ConfigurationError
 

@@ -17,9 +17,10 @@ from typing import Any, Final
 import attrs
 
 from pep.audit.checkpoint import Checkpoint
+from pep.audit.ends import GENESIS
 from pep.audit.family import Member, members
 from pep.audit.findings import Finding, Findings, Wrong
-from pep.audit.links import GENESIS, Links
+from pep.audit.links import Links
 from pep.audit.reading import Damage, Place, lines
 from pep.audit.witness import Head, Writer
 
@@ -144,7 +145,8 @@ def verify(
     writers = _witnessed(checkpoints, findings)
     with ExitStack() as stack:
         files = members(path, stack)
-        branches = frozenset(member.follows.decode() for member in files if member.follows)
+        gone_on_from = [{member.follows, *member.cuts} for member in files if member.follows]
+        branches = frozenset(one.decode() for one in frozenset().union(*gone_on_from))
         links = Links(findings, found.remark, branches - {GENESIS}, writers)
         _follow(files, links, progress)
     _prove(writers)

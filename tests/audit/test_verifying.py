@@ -17,7 +17,7 @@ from pep.audit.links import GENESIS
 from pep.audit.merkle import leaf_hash, tree_root
 from pep.audit.reading import Damage, Harm, Place, read
 from pep.audit.record import Kind, Record, masked, new_id
-from pep.audit.verify import MAX_KEPT, Report, verify
+from pep.audit.verifying import MAX_KEPT, Report, verify
 from pep.errors import AuditError
 from tests.audit.families import ZERO, Pen, chained, hashed, name, put, rechained, rotated
 from tests.proving import times
@@ -136,6 +136,77 @@ def test_lines_written_again_are_no_finding(checked: Any) -> None:
     assert checked({OLD: FIRST[:8], ACTIVE: FIRST[5:]}) == []
     assert checked({OLD: FIRST[:8], ACTIVE: FIRST[7:]}) == []
     assert checked({OLD: FIRST[:8], ACTIVE: FIRST[5:8]}) == []
+
+
+def test_a_line_written_again_before_the_last_one_must_be_the_same(checked: Any) -> None:
+    """Where the last one of them is what it was, the one before it must lead there."""
+    again = FIRST[8:10]
+    assert checked({OLD: FIRST[:10], ACTIVE: again + FIRST[10:]}) == []
+    assert checked({OLD: FIRST[:10], ACTIVE: [again[0].replace(b'"at":8', b'"at":0'), again[1], *FIRST[10:]]}) == [
+        ("repeated", ACTIVE, 1)
+    ]
+
+
+@pytest.mark.parametrize("end", [10, 11, 13], ids="ends with {} lines".format)
+@pytest.mark.parametrize("start", range(6, 11), ids="begins with line {}".format)
+@pytest.mark.parametrize("size", [20, 150])
+def test_fragments_written_again_are_no_finding(tmp_path: Path, checked: Any, size: int, start: int, end: int) -> None:
+    """A new file may start with lines that another has, fragments among them; but they must be the same."""
+    piece = FIRST[9][:size]
+    lines = [*FIRST[:9], piece, *Pen(name(1), prev=hashed(piece), seq=9).lines(6)]
+    report = verify(put(tmp_path, {OLD: lines[:end], ACTIVE: lines[start:]}))
+    assert (told(report), report.records) == ([], 15)
+    assert checked({OLD: lines[:end], ACTIVE: [*lines[start:12], *lines[13:]]}) != []
+    if start < 9:
+        other = lines[8].replace(b'"at":8', b'"at":0')
+        assert checked({OLD: lines[:end], ACTIVE: [*lines[start:8], other, *lines[9:]]}) != []
+        assert checked({OLD: [*lines[:8], other, *lines[9:end]], ACTIVE: lines[start:]}) != []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "end"),
+    [
+        *((sizes, end) for sizes in [(20,), (150,), (150, 150), (20, 150)] for end in range(9, 14)),
+        # A fragment that names nothing, at the start of a file, leads to no fragment in another one.
+        *((sizes, end) for sizes in [(20, 20), (150, 20), (20, 150, 20)] for end in (9, 9 + len(sizes), 13)),
+    ],
+)
+def test_a_file_may_end_with_fragments(tmp_path: Path, sizes: tuple[int, ...], end: int) -> None:
+    """Their writer goes on from them in another file; another writer may have its own in between."""
+    pieces, prev = list[bytes](), hashed(FIRST[8])
+    for size in sizes:
+        pieces.append(chained(prev, 9, name(1))[:size])
+        prev = hashed(pieces[-1])
+    lines = [*FIRST[:9], *pieces, *Pen(name(1), prev=prev, seq=9).lines(6)]
+    cut = FIRST[9][:20]
+    side = [*Pen(name(3), prev=hashed(FIRST[4])).lines(6), cut, *Pen(name(3), prev=hashed(cut), seq=6).lines(3)]
+    report = verify(put(tmp_path, {OLD: lines[:end], ACTIVE: lines[end:], SIDE: side}))
+    assert told(report) == []
+    assert report.torn >= 1
+
+
+@pytest.mark.parametrize("size", [20, 150])
+def test_a_fragment_far_into_a_file_is_gone_on_from(checked: Any, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what another file may start with has to be near the start of one."""
+    monkeypatch.setattr("pep.audit.family._PEEKED", 500)
+    piece = FIRST[9][:size]
+    assert checked({ACTIVE: [*FIRST[:9], piece, *Pen(name(1), prev=hashed(piece), seq=9).lines(6)]}) == []
+
+
+def test_a_branch_is_gone_on_from_by_all(checked: Any) -> None:
+    """Where several writers go on from one line, its own writer may be the last to do so."""
+    side = Pen(name(3), prev=hashed(FIRST[9])).lines(4)
+    for first, second in ((SIDE, ACTIVE), (ACTIVE, SIDE)):
+        assert checked({OLD: FIRST[:10], first: side, second: FIRST[10:]}) == []
+
+
+def test_a_fragment_follows_only_the_one_it_names(checked: Any) -> None:
+    """A line that was damaged is not taken for cut short because a line after it was."""
+    for size, expected in ((150, ("damaged", ACTIVE, 9)), (20, ("missing", ACTIVE, 11))):
+        piece = FIRST[9][:size]
+        rest = Pen(name(1), prev=hashed(piece), seq=9).lines(5)
+        assert checked({ACTIVE: [*FIRST[:9], piece, *rest]}) == []
+        assert checked({ACTIVE: [*FIRST[:8], b"x" + FIRST[8], piece, *rest]}) == [expected]
 
 
 def test_lines_written_again_must_be_the_same(checked: Any) -> None:
@@ -534,7 +605,7 @@ def test_findings_are_counted_past_what_is_kept(tmp_path: Path) -> None:
 
 def test_breaks_past_what_is_followed_up_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of nothing but breaks takes bounded memory, and each is still told of."""
-    monkeypatch.setattr("pep.audit.links._MANY", 10)
+    monkeypatch.setattr("pep.audit.ends._MANY", 10)
     lines = [chained(hashed(b"%d" % at), at % 2, name(at)) for at in range(40)]
     assert len({line for _, _, line in told(verify(put(tmp_path, {ACTIVE: lines})))}) >= 39
 
