@@ -17,14 +17,11 @@ class SystemClock:
 
     __slots__ = ()
 
-    def monotonic(self) -> float:
-        """Return seconds that only run while the machine does."""
-        return time.monotonic()
+    #: Returns seconds that only run while the machine does.
+    monotonic = staticmethod(time.monotonic)
+    #: Returns seconds since 1970 in UTC.
+    wall = staticmethod(time.time)
 
     def boottime(self) -> float:
         """Return seconds that include suspend, where the platform has such a clock."""
         return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
-
-    def wall(self) -> float:
-        """Return seconds since 1970 in UTC."""
-        return time.time()

@@ -176,11 +176,11 @@ class Call:
 
     def with_arguments(self, **changes: Any) -> Call:  # noqa: ANN401  whatever the code takes
         """Return the call with some arguments replaced."""
-        return attrs.evolve(self, arguments={**self.arguments, **changes})
+        return Call(self.request, {**self.arguments, **changes}, self.result, self.phase, self.approval)
 
     def with_result(self, result: Any) -> Call:  # noqa: ANN401  whatever the code returned
         """Return the call with another result."""
-        return attrs.evolve(self, result=result)
+        return Call(self.request, self.arguments, result, self.phase, self.approval)
 
 
 #: The outcomes a refusal may have.
@@ -230,7 +230,9 @@ class ObligationHandler(Protocol):
     What discharges obligations.
 
     It may also have ``rank``, a `Rank`; without one it is ``MODIFY`` before the code and
-    ``REDACT`` after it.
+    ``REDACT`` after it. ``when(obligation)`` names the phase of one obligation, where that varies;
+    ``writes(obligation, call)`` the paths it writes, since two writers of one path fail; and
+    ``best_effort``, a ``bool``, says that a failure of it blocks nothing.
     """
 
     @property

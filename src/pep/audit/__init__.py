@@ -10,7 +10,6 @@ import importlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from pep.audit.correlation import Correlation, Trace
 from pep.audit.masking import Masking
 from pep.audit.record import Kind, Record
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pep.audit.buffered import BufferedSink
     from pep.audit.calling import CallableSink
     from pep.audit.checkpoint import Checkpoints
+    from pep.audit.correlation import Correlation, Trace
     from pep.audit.fanout import FanOut
     from pep.audit.file import FileSink
     from pep.audit.logs import LoggingSink
@@ -58,6 +58,7 @@ _LAZY: Final = MappingProxyType(
         "BufferedSink": "buffered",
         "CallableSink": "calling",
         "Checkpoints": "checkpoint",
+        "Correlation": "correlation",
         "FanOut": "fanout",
         "FileSink": "file",
         "LoggingSink": "logs",
@@ -68,6 +69,7 @@ _LAZY: Final = MappingProxyType(
         "SQLiteSink": "sqlite",
         "Sampled": "sampling",
         "SyslogSink": "syslog",
+        "Trace": "correlation",
         "verify": "verifying",
     }
 )

@@ -100,7 +100,17 @@ def id_of(seconds: float, number: int) -> str:
     except (ValueError, OverflowError):
         # A clock that tells no time costs no record.
         milliseconds = 0
+    return id_at(milliseconds, number)
+
+
+def id_at(milliseconds: int, number: int) -> str:
+    """Return the UUIDv7 of a moment in milliseconds since 1970 in UTC, and a number; see `id_of`."""
     return _but_four_digits(milliseconds, number >> _LOW) % (0x8000 | number & 0x3FFF)
+
+
+def alike(milliseconds: int, number: int) -> str:
+    """Return what the ids of a moment share with this number's: ``%04x`` stands for ``0x8000 | number & 0x3FFF``."""
+    return _but_four_digits(milliseconds, number >> _LOW)
 
 
 def standing(counter: Iterator[int]) -> int:

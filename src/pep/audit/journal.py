@@ -12,11 +12,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import GeneratorType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from pep.audit.correlation import Correlation
 from pep.audit.ids import standing
 from pep.audit.noting import Note, Noting
 from pep.audit.record import Kind, Record, Telling, masked, new_id
@@ -25,6 +24,9 @@ from pep.frozen import EMPTY
 from pep.locks import Lock
 from pep.plan import Plan, Raised, Reply, Write, bounded, contain
 from pep.protocols import Clock, Observer, Sink
+
+if TYPE_CHECKING:
+    from pep.audit.correlation import Correlation
 
 
 class Plugged(Protocol):

@@ -17,7 +17,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from pep.audit.ids import id_of, numbers, standing
+from pep.audit.ids import alike, id_at, numbers, standing
 from pep.audit.record import SCHEMA, Kind, Record, Telling, timestamp
 from pep.cache import Entry
 from pep.frozen import EMPTY
@@ -34,7 +34,7 @@ COMPARED: Final = 1.0
 #: How many entries remember what the records of their hits share.
 MAX_TAILS: Final = 4096
 
-_HEAD: Final = f'{{"schema":"{SCHEMA}","kind":"{Kind.DECISION.value}","id":"'.encode()
+_HEAD: Final = f'{{"schema":"{SCHEMA}","kind":"{Kind.DECISION.value}","id":"'
 # The head, an id, the name of the time, and the time.
 _HEADED: Final = len(_HEAD) + 36 + len('","time":"') + 27 + len('"')
 
@@ -57,8 +57,8 @@ class Noting:
     _first: int = attrs.field(init=False)
     # When the clock of expiry was last compared with the wall clock, and their difference, in seconds.
     _compared: tuple[float, float] = attrs.field(default=(-math.inf, 0.0), init=False)
-    # The second that was told last, as a number and as text.
-    _told_second: tuple[int, str] = attrs.field(default=(-1, ""), init=False)
+    # A millisecond, the upper bits of a number, and what heads share then.
+    _heads: tuple[int, int, bytes] = attrs.field(default=(-1, -1, b""), init=False)
     _tailed: deque[Entry] = attrs.field(factory=deque, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -70,13 +70,14 @@ class Noting:
 
     def id(self, note: Note) -> str:
         """Return the id of a note's record."""
-        return id_of(self.wall(note[1]), note[2])
+        return id_at(self._micros(note[1]) // 1000, note[2])
 
     def record(self, note: Note, telling: Telling) -> Record:
         """Make the record of a note."""
-        seconds = self.wall(note[1])
+        micros = self._micros(note[1])
         belongs = note[6] if len(note) > NOTED else EMPTY
-        return Record(Kind.DECISION, id_of(seconds, note[2]), seconds, partial(self.told, telling, belongs))
+        told = partial(self.told, telling, belongs)
+        return Record(Kind.DECISION, id_at(micros // 1000, note[2]), micros / 1_000_000, told)
 
     def json(self, note: Note) -> bytes:
         """Return the JSON of a note's record; what all hits on one entry share is made once."""
@@ -84,15 +85,29 @@ class Noting:
         tail = entry.tail
         if tail is None or tail[0] is not hot:
             tail = self._tail(hot, note, entry)
-        seconds = self.wall(moment)
-        second, micro = divmod(round(seconds * 1_000_000), 1_000_000)
-        old, since = divmod(max(0, round((moment - entry.started) * 1_000_000)), 1_000_000)
-        if second != self._told_second[0]:
-            self._told_second = second, timestamp(second)[: -len(".000000Z")]
-        told = f'{id_of(seconds, number)}","time":"{self._told_second[1]}.{micro:06d}Z","age":{old}.{since:06d}'
+        micros, age = self._micros(moment), max(0, round((moment - entry.started) * 1_000_000))
+        heads = self._heads
+        if heads[0] != micros // 1000 or heads[1] != number >> 14:
+            heads = self._heads = self._shared(micros // 1000, number)
+        head = heads[2] % (0x8000 | number & 0x3FFF, micros % 1_000_000, age // 1_000_000, age % 1_000_000)
         if len(note) > NOTED and note[6]:
-            told += "," + orjson.dumps(note[6]).decode()[1:-1]
-        return b"".join((_HEAD, told.encode(), tail[1]))
+            return b"%b,%b%b" % (head, orjson.dumps(note[6])[1:-1], tail[1])
+        told: bytes = head + tail[1]
+        return told
+
+    def _shared(self, milliseconds: int, number: int) -> tuple[int, int, bytes]:
+        """Write what the heads of one millisecond, and of numbers that differ in their last 14 bits, share."""
+        second = timestamp(milliseconds // 1000)[: -len("000000Z")]
+        head = f'{_HEAD}{alike(milliseconds, number)}","time":"{second}%06dZ","age":%d.%06d'
+        return milliseconds, number >> 14, head.encode()
+
+    def _micros(self, moment: float) -> int:
+        """Turn a moment on the clock of expiry into microseconds since 1970 in UTC."""
+        try:
+            return round(self.wall(moment) * 1_000_000)
+        except (ValueError, OverflowError):
+            # A clock that tells no time costs no record.
+            return 0
 
     def wall(self, moment: float) -> float:
         """Turn a moment on the clock of expiry into seconds since 1970 in UTC."""

@@ -216,6 +216,8 @@ def duty_fields(discharges: Iterable[Discharge]) -> list[dict[str, Any]]:
             "type": line.obligation.type,
             **({"id": line.obligation.id} if line.obligation.id is not None else {}),
             "status": line.status.value,
+            **({"before": line.before} if line.before is not None else {}),
+            **({"after": line.after} if line.after is not None else {}),
         }
         for line in discharges
     ]

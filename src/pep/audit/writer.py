@@ -146,13 +146,12 @@ class Writer:
             try:
                 self._state = _BUSY
                 prev, seq, size, _ = self._tip
-                # What `linked` and `digest` say, without their calls: this is the hot path.
                 line = LINKED % (prev, seq, self._id, json[AFTER_HEAD:])
                 self._attempt = whole = line + b"\n"
                 written = self._write(self.place.file, whole)
                 if written != len(whole):
                     self._cut_short(written)
-                # INVARIANT: these are replaced together, so that an interrupted writer still knows where it stands.
+                # INVARIANT: all replaced together, so that an interrupted writer still knows where it stands.
                 self._tip = (sha256(line).hexdigest().encode(), seq + 1, size + written, b"")
                 if self._checkpoints is not None:
                     self._checkpoints.add(line)

@@ -102,13 +102,15 @@ class Hot:
         returns_nothing: Whether what is guarded is a generator that returns None, however it ends.
     """
 
-    __slots__ = ("core", "entry", "need", "patience", "returns_nothing", "shapes", "wiring")
+    __slots__ = ("core", "entry", "json", "need", "patience", "returns_nothing", "shapes", "wiring")
 
     def __init__(
         self, core: Core, wiring: Wiring, need: Requirement, entry: str, *, returns_nothing: bool = False
     ) -> None:
         self.core, self.wiring, self.need, self.entry = core, wiring, need, entry
         self.returns_nothing = returns_nothing
+        #: Returns the JSON of a note's record.
+        self.json: Callable[[Note], bytes] = wiring.journal.noting.json
         #: How long it may take to find the resource, in seconds.
         self.patience = 0.0
         #: Resource type → shape, or None where only a plan may serve it.
@@ -123,10 +125,6 @@ class Hot:
     def ageless(self, note: Note) -> Record:
         """Make the record of a note without the one thing in it that is not the same for every hit on its entry."""
         return self._record(note, attrs.evolve(self._answer(note), age=None))
-
-    def json(self, note: Note) -> bytes:
-        """Return the JSON of a note's record."""
-        return self.wiring.journal.noting.json(note)
 
     def _record(self, note: Note, answer: Answer) -> Record:
         verdict = self._verdict(note, answer)
@@ -146,23 +144,27 @@ class Hot:
             return UNPLUGGED
         clock, which = _reading(wiring.clock)
         if getattr(journal.sink, "instant", False) is not True:
-            take = partial(self._take_in_time, take, clock, which)
+            take = self._timely(take, clock, which)
         number, permits = journal.noting.number, wiring.cache.permits
         return Plug(permits.get, wiring.generations, take, number, clock, which, shape, self)
 
-    def _take_in_time(
+    def _timely(
         self,
         take: Callable[[Note], None],
         clock: Callable[[Any], float],
         which: Any,  # noqa: ANN401  see `Plug`
-        note: Note,
-    ) -> None:
-        """Take a note; an acknowledgement that comes too late is none, and the next record tells of it."""
-        take(note)
-        if clock(which) - note[1] > self.patience:
-            self.withheld(note)
-            message = "the sink took a record too late"
-            raise TimeoutError(message)
+    ) -> Callable[[Note], None]:
+        """Make what takes a note in time: an acknowledgement that comes too late is none, and the next record tells."""
+        patience = self.patience
+
+        def timely(note: Note) -> None:
+            take(note)
+            if clock(which) - note[1] > patience:
+                self.withheld(note)
+                message = "the sink took a record too late"
+                raise TimeoutError(message)
+
+        return timely
 
     def learn(self, kind: str) -> Hashable | None:
         """Let the hot path serve resources of a type, where the profile allows it; return their shape."""
@@ -228,6 +230,8 @@ class Hot:
     def dropped(self, note: Note, error: BaseException, *, started: bool) -> None:
         """Record how a generator ended, where it was not exhausted."""
         job = self.job(note)
+        if not started:
+            job.stage = Stage.RECORDED
         if isinstance(error, AccessDenied) and error.verdict.id == job.verdict.id:
             status = "withheld"
         elif not started and isinstance(error, GeneratorExit):
