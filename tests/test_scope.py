@@ -435,3 +435,17 @@ def test_what_is_carried_keeps_its_name_and_no_marks() -> None:
     carried = carry(work)
     assert (carried.__name__, carried.__doc__) == ("work", "Work.")
     assert not hasattr(carried, "__pep_site__")
+
+
+def test_who_is_known_where_no_plan_is_needed_to_know() -> None:
+    """A scope knows who asks as cache keys do, while it is open and one subject acts alone."""
+    alice = Subject("user", "alice")
+    assert Scope(alice).who == alice.key
+    assert Scope(alice, tenant="a").who not in {None, alice.key, Scope(alice, tenant="b").who}
+    assert Scope(alice, (alice,)).who is None
+    assert Scope("alice").who is None
+    assert Scope(alice, tenant="\ud800").who is None
+    assert Scope(alice, is_open=False).who is None
+    scope = Scope(alice)
+    scope.close()
+    assert scope.who is None

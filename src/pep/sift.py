@@ -8,11 +8,11 @@ One subject, one question for all, permits and denials without obligations. What
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
-from pep.ask import batch_of
+from pep.ask import Timing, batch_of
 from pep.audit.record import Kind
 from pep.audit.tell import asked_fields
 from pep.bulk import Answered, keep_permitted, kept_fields, outcome_record, submit, submit_outcome
@@ -23,13 +23,16 @@ from pep.frozen import EMPTY, freeze_mapping
 from pep.generations import Generations
 from pep.keeping import Checked
 from pep.model import AccessRequest, Decision, Effect, Resource, Subject
+from pep.plain import APPLICATION
 from pep.plan import Plan, Raised, Reply, Returned, attempt
-from pep.profile import Enforce
+from pep.profile import Enforce, FailStale, Profile
 from pep.scope import Scope, within
 from pep.verdict import Outcome
-from pep.wiring import Wiring
 
 T = TypeVar("T")
+
+# The types of items that are not one resource.
+_SEVERAL: Final = frozenset({list, tuple, type(APPLICATION)})
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -99,16 +102,22 @@ def _requests(lead: Enforcement, question: Question, items: Sequence[Any]) -> li
     with within(lead.inner):
         for item in items:
             try:
+                if type(item) in _SEVERAL:
+                    return []
                 resource = item if type(item) is Resource else wiring.registries.resources.convert(item)
                 if first is None:
                     first = _first(who, question, resource, scope)
                     found.append(first)
                 else:
                     found.append(first.about(resource))
+            except MemoryError:
+                raise
             except Exception as error:  # noqa: BLE001  a converter may raise anything
                 found.append(error)
-    kinds = {request.resource.type: request for request in found if type(request) is AccessRequest}
-    return found if all(_is_enforced(wiring, request) for request in kinds.values()) else []
+    asked = [request for request in found if type(request) is AccessRequest]
+    # One alone is no batch.
+    several = any(request.resource.key != asked[0].resource.key for request in asked)
+    return found if several and _are_alike(lead, asked) else []
 
 
 def _first(who: Subject, question: Question, resource: Resource, scope: Scope) -> AccessRequest:
@@ -119,9 +128,21 @@ def _first(who: Subject, question: Question, resource: Resource, scope: Scope) -
     return AccessRequest(who, question.action, resource, context, (), tenant)
 
 
-def _is_enforced(wiring: Wiring, request: AccessRequest) -> bool:
-    profile = wiring.profiles.for_action(request.qualified_action)
-    return isinstance(profile.mode, Enforce) and not profile.pin_arguments
+def _are_alike(lead: Enforcement, asked: Sequence[AccessRequest]) -> bool:
+    """Tell whether each is enforced plainly, and all have as much time; if so, that is what there is."""
+    kinds = {request.resource.type: request for request in asked}
+    profiles = [lead.wiring.profiles.for_action(request.qualified_action) for request in kinds.values()]
+    deadlines = {profile.deadline for profile in profiles}
+    if len(deadlines) != 1 or not all(map(_is_enforced, profiles)):
+        return False
+    started = lead.timing.started
+    lead.deciding.timing = Timing(started, started + deadlines.pop())
+    return True
+
+
+def _is_enforced(profile: Profile) -> bool:
+    stale = isinstance(profile.on_failure, FailStale)
+    return isinstance(profile.mode, Enforce) and not profile.pin_arguments and not stale
 
 
 def _had(asked: Sequence[AccessRequest | Exception], checked: Sequence[Checked]) -> list[Checked]:
@@ -153,7 +174,9 @@ def _released(lead: Enforcement, asked: Sequence[Any], kept: list[int], items: S
     }
     record = lead.wiring.journal.make(Kind.DECISION, fields, record_id=lead.record_id)
     cancelled = outcome_record(lead, "cancelled") if kept else None
-    failed = yield from submit(lead, record, lead.timing.deadline, cancelled)
+    # As of the first item: a denial may have used up the time, and still has to be told.
+    until = lead.timing.deadline if kept[:1] == [0] else lead.deadline_from_now()
+    failed = yield from submit(lead, record, until, cancelled)
     if failed is not None and kept:
         lead.refuse(Fault.AUDIT, failed)
         return Raised(denial(lead.verdict))
@@ -176,4 +199,4 @@ def _holding(generations: Generations, asked: Sequence[Any], kept: list[int], ep
 
 def _ids(asked: Sequence[Any], which: Sequence[int]) -> list[tuple[str, str | None]]:
     resources = [asked[at].resource for at in which]
-    return list(dict.fromkeys([(one.type, one.id) for one in resources]))
+    return [(one.type, one.id) for one in resources]

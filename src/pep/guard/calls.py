@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pep.enforcement import Enforcement, Rebind
-from pep.extract import Requirement
+from pep.extract import NOT_GIVEN, Requirement
 from pep.guard.closures import NOTHING, closed_coroutine, closed_function
-from pep.guard.lookup import given_need, lookup_of
+from pep.guard.lookup import lookup_of
 from pep.guard.site import Site
 from pep.guard.socket import Socket
 from pep.guard.wrap import compiled, rename, wrap, wrap_as
@@ -116,11 +116,10 @@ def started(  # noqa: PLR0917  everything there is to a call
         job = site.core.job(needs, bound.arguments, frame.exact(), site.entry)
     else:
         found, (began, epoch) = given
-        needs = (given_need(site.needs[0], found),)
         if tries == 1:
             # What was revoked may be what was extracted.
-            needs, epoch = site.needs, site.core.wiring().generations.epoch
-        job = site.core.job(needs, bound.arguments, frame.exact(), site.entry, began=(began, epoch))
+            found, epoch = NOT_GIVEN, site.core.wiring().generations.epoch
+        job = site.core.job(needs, bound.arguments, frame.exact(), site.entry, given=found, began=(began, epoch))
     job.tries = tries
     return job, rebinder(bound, args, kwargs)
 

@@ -169,15 +169,16 @@ def walk(  # noqa: C901  a call of a function costs as much as a step
     hot: Hot, note: Note, generations: Generations, frame: Frame, inner: Generator[Any, Any, Any]
 ) -> Generator[Any, Any, Any]:
     """Step through a generator that was permitted on the hot path: no obligations, nothing to decide again."""
-    epoch: int = note[3].epoch
-    is_begun, _pep_running, sent, thrown = False, None, None, None
+    epoch, is_begun, _pep_running, sent, thrown = int(note[3].epoch), False, None, None, None
+    # Its code is as deep as the call that made it, wherever it is stepped through.
+    called = frame.exact() if frame.active else frame
     try:
         if (yield) is not None:
             raise TypeError(_NOT_STARTED)  # noqa: TRY301  as the generator itself would
         is_begun = True
         if generations.epoch != epoch:
             epoch = hot.still(note)
-        if hot_frame() is frame and hot.returns_nothing:
+        if hot_frame() is called and not called.active and hot.returns_nothing:
             # What is only iterated over is iterated over, which costs no exception at its end.
             _pep_running = frame
             frame.active += 1
@@ -193,20 +194,20 @@ def walk(  # noqa: C901  a call of a function costs as much as a step
                     break
                 if generations.epoch != epoch:
                     epoch = hot.still(note)
-                if sent is not None or hot_frame() is not frame:
+                if sent is not None or hot_frame() is not frame or frame.active:
                     break
                 _pep_running = frame
                 frame.active += 1
             else:
                 frame.active -= 1
                 return None
-        return (yield from _sent(hot, note, generations, frame, inner, sent, thrown))
+        return (yield from _sent(hot, note, generations, called.inner(), inner, sent, thrown))
     except BaseException as error:
         if _pep_running is not None:
             frame.active -= 1
         # Recorded before its own cleanup, which may raise.
         hot.dropped(note, error, started=is_begun)
-        framed(frame, inner.close)
+        framed(called.inner(), inner.close)
         raise
 
 
@@ -226,7 +227,7 @@ def _sent(  # noqa: PLR0917  everything that a walk has
             epoch = hot.still(note)
         step = functools.partial(inner.send, sent) if thrown is None else functools.partial(inner.throw, thrown)
         try:
-            item = framed(frame.inner(), step)
+            item = framed(frame, step)
         except StopIteration as stop:
             return stop.value
         thrown = None

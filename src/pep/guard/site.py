@@ -125,7 +125,7 @@ class Site:
             TypeError: When the function does not take them.
         """
         if (whole := self._whole(args, kwargs)) is not None:
-            return inspect.BoundArguments(self.signature, cast("OrderedDict[str, Any]", whole))
+            return inspect.BoundArguments(self.signature, whole)  # type: ignore[arg-type]
         repeated = self._repeatable.intersection(kwargs)
         given = {name: kwargs[name] for name in kwargs if name not in repeated} if repeated else kwargs
         try:
@@ -144,10 +144,12 @@ class Site:
         names = self._names
         if names is None or len(args) + len(kwargs) != len(names):
             return None
-        rest = names[len(args) :]
-        if not all(name in kwargs for name in rest):
-            return None
-        return dict(zip(names, args, strict=False)) | {name: kwargs[name] for name in rest}
+        whole = dict(zip(names, args, strict=False))
+        for name in names[len(args) :]:
+            if name not in kwargs:
+                return None
+            whole[name] = kwargs[name]
+        return whole
 
     def check(self) -> None:
         """

@@ -1,0 +1,56 @@
+"""Which generator functions return nothing, as far as that can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pep.guard.shape import returns_nothing
+
+
+def falls_off() -> Any:
+    yield 1
+
+
+def returns_early() -> Any:
+    if (yield 1):
+        return
+    yield 2
+
+
+def returns_none() -> Any:
+    yield 1
+    return None
+
+
+def returns_constant() -> Any:
+    yield 1
+    return 7
+
+
+def returns_variable(value: Any = None) -> Any:
+    yield 1
+    return value
+
+
+def returns_either(value: Any = None) -> Any:
+    yield 1
+    return None if value else 3
+
+
+def returns_inner() -> Any:
+    return (yield from falls_off())
+
+
+@pytest.mark.parametrize("fn", [falls_off, returns_early, returns_none])
+def test_those_that_return_nothing(fn: Callable[..., Any]) -> None:
+    """What only ever falls off its end may be iterated over."""
+    assert returns_nothing(fn)
+
+
+@pytest.mark.parametrize("fn", [returns_constant, returns_variable, returns_either, returns_inner])
+def test_those_that_may_return_something(fn: Callable[..., Any]) -> None:
+    """What may return a value is stepped through, so that the value arrives."""
+    assert not returns_nothing(fn)
