@@ -1,6 +1,6 @@
 # Everything the project does, from a clean clone, with only Python >= 3.10 and make:
 #
-#   make demo       run the todo application: who may do what, and the audit file
+#   make demo       run the todo application and the agent: who may do what, and the audit files
 #   make test       run the tests
 #   make lint       ruff: rules and format
 #   make types      mypy and pyright, both strict about the public API
@@ -47,6 +47,7 @@ help:
 
 demo: $(call ready,demo)
 	$(RUN) examples/todo/demo.py
+	$(RUN) examples/agent/demo.py
 
 test: $(call ready,test)
 	$(RUN) -m pytest $(SPREAD) $(PYTEST_ARGS)

@@ -1,7 +1,7 @@
 """
 The loop: asks the model, runs the tools it calls, and tells it what came of them.
 
-Whoever starts it says who acts, and how much: ``with acting_as(user, via=[agent]), run(): loop.run(...)``.
+Whoever starts it says who acts, and how much: ``with working_for(customer, agent), run(): loop.run(...)``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from model import ScriptedModel, ToolCall
 from tools import Tool, enforcer
 
 from pep import AccessDenied, Resource, approval
-from pep.errors import ConfirmationRequired, DecisionUnavailable, RateLimited, StepUpRequired
+from pep.errors import ConfirmationRequired, DecisionUnavailable, RateLimited
 from pep.verdict import Status
 
 
@@ -63,8 +63,9 @@ class Loop:
         # A tool that may not be called is not shown.
         shown = [tool.name for tool in enforcer.filter("see", self.tools.values())]
         while isinstance(reply := self.model.reply(self.messages, shown), ToolCall):
+            self.messages.append(reply)
             try:
-                self.messages += [reply, self.answer(reply)]
+                self.messages.append(self.answer(reply))
             except ConfirmationRequired as required:
                 if required.approval is None:
                     raise
@@ -90,7 +91,8 @@ class Loop:
         except ConfirmationRequired:
             raise
         except AccessDenied as denied:
-            if any(one.obligation.type == "budget" and one.status is Status.FAILED for one in denied.verdict.obligations):
+            duties = denied.verdict.obligations
+            if any(duty.obligation.type == "budget" and duty.status is Status.FAILED for duty in duties):
                 raise StoppedError from denied
             return ToolMessage(call.id, *_told(denied))
         except Exception as error:  # noqa: BLE001  a tool that fails is the model's to deal with
@@ -110,8 +112,6 @@ def _told(denied: AccessDenied) -> tuple[str, str]:
     match denied:
         case RateLimited():
             return "rate_limited", f"too often; try again in {ceil(denied.retry_after)} s"
-        case StepUpRequired():
-            return "sign_in", "the user has to sign in again"
         case DecisionUnavailable():
             return _UNAVAILABLE
         case _:

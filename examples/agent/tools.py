@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pep import Enforcer, Resource
+from pep import Enforcer, Resource, Subject, acting_as
 from pep.approvals.store import Store
 from pep.obligations.arguments import Clamp
 from pep.obligations.budget import Budget
@@ -40,6 +40,13 @@ class Note(NamedTuple):
 
 def _account(self: Bank, account: str) -> Resource:
     return Resource("account", account, {"owner": self.accounts[account]["owner"]})
+
+
+def _amount(amount: int) -> dict[str, int]:
+    if type(amount) is not int:  # what a model sends may be anything; what is no number is denied
+        message = "an amount is a whole number"
+        raise TypeError(message)
+    return {"amount": amount}
 
 
 @enforcer.all_guarded  # a method that somebody forgets to guard is refused at import
@@ -76,7 +83,7 @@ class Bank:
         found = [note for note in self.notes if text in note.text]
         return [note.text for note in enforcer.filter("read", found)]
 
-    @enforcer.guard("transfer", resource=_account, context=("amount",))
+    @enforcer.guard("transfer", resource=_account, context=_amount)
     def transfer(self, account: str, to: str, amount: int) -> str:
         """Move money from an account to another one."""
         self.done.append(("transfer", account, to, amount))
@@ -102,6 +109,11 @@ class Tool(NamedTuple):
         return Resource("tool", self.name)
 
 
+def working_for(customer: Subject, *agents: Subject) -> acting_as:
+    """Let agents act for a customer, outermost first: each is asked about, and all must be permitted."""
+    return acting_as(customer, via=agents, context={"customer": customer.id})
+
+
 def tools_of(bank: Bank) -> Mapping[str, Tool]:
     """Return the tools by name."""
     methods = (bank.read_account, bank.search_notes, bank.transfer, bank.close_account)
@@ -110,6 +122,14 @@ def tools_of(bank: Bank) -> Mapping[str, Tool]:
 
 def start(store: Store, audit: Sink, clock: Clock | None = None) -> None:
     """Bind the guards: who decides, where records go, and who does what policies oblige to."""
-    limit, confirmation = RateLimit(clock=clock), RequireConfirmation(store, audit=audit)
-    obligations = [Redact(), Clamp(), limit, Budget(), confirmation]
-    enforcer.bind(PolicySet.load(POLICIES), audit=audit, obligations=obligations)
+    enforcer.bind(
+        PolicySet.load(POLICIES),
+        audit=audit,
+        obligations=[
+            Redact(),
+            Clamp(),
+            RateLimit(clock=clock),
+            Budget(),
+            RequireConfirmation(store, audit=audit),
+        ],
+    )

@@ -16,7 +16,7 @@ from pep.decision import decision_of, malformed
 from pep.errors import AttributeProviderError, ExtractionError, PDPReplyError
 from pep.fault import Fault, fault_of
 from pep.flights import Ended, Flight, is_aboard, step_aboard, step_off
-from pep.keeping import Came, Checked, came_of, key_of, serve_cached, serve_stale
+from pep.keeping import Came, Checked, came_of, epoch_of, keep, key_of, serve_cached, serve_stale
 from pep.model import AccessRequest, Decision
 from pep.plan import (
     Invoke,
@@ -105,16 +105,30 @@ def answer_all(wiring: Wiring, answers: Sequence[Answer], timing: Timing) -> Pla
 
         timing: The time they have together.
     """
-    entered = wiring.clock.monotonic()
+    # The fault where others have spent the time for the question.
+    slow = Fault.TIMEOUT if timing.again else Fault.EXTRACTION
     if wiring.providers:
+        if not timing.again and wiring.clock.monotonic() <= timing.half:
+            slow = Fault.ATTRIBUTES
         yield from _enrich_all(wiring, answers, timing)
     asked = [answer for answer in answers if answer.fault is None and not serve_cached(wiring, answer)]
     if not asked:
         return
-    slow = Fault.ATTRIBUTES if wiring.providers and entered <= timing.half else Fault.EXTRACTION
-    yield from _ask(wiring, asked, timing, Fault.TIMEOUT if timing.again else slow)
+    now = wiring.clock.monotonic()
+    early = not timing.again and now <= timing.half
+    if now >= timing.deadline:
+        for answer in asked:
+            _overdue(answer, slow)
+    elif len(asked) == 1 and wiring.shapes.immediate:
+        _ask_at_once(wiring, asked[0], timing.deadline)
+        _taken(asked[0], slow, early=early)
+    else:
+        for answer, came in zip(asked, (yield from _ask(wiring, asked, timing.deadline)), strict=True):
+            answer.decision, answer.fault, answer.cause, answer.epoch, _ = came
+            _taken(answer, slow, early=early)
     for answer in asked:
-        serve_stale(wiring, answer)
+        if answer.fault is not None:
+            serve_stale(wiring, answer)
 
 
 def _enrich_all(wiring: Wiring, answers: Sequence[Answer], timing: Timing) -> Plan[None]:
@@ -141,24 +155,17 @@ def _side_by_side(plans: Sequence[Plan[Any]], deadline: float) -> Plan[Sequence[
     return (yield from gather(*plans, deadline=deadline))
 
 
-def _ask(wiring: Wiring, answers: Sequence[Answer], timing: Timing, slow: Fault) -> Plan[None]:
-    """Ask about what nothing else answers; *slow* is the fault where others have spent the time for it."""
-    now = wiring.clock.monotonic()
-    if now >= timing.deadline:
-        for answer in answers:
-            _overdue(answer, slow)
-        return
-    if len(answers) == 1 and wiring.shapes.immediate:
-        came = [came_of(wiring, answers[0], _at_once(wiring, answers[0].request, timing.deadline))]
-    elif len(answers) == 1:
-        came = [(yield from _ask_one(wiring, answers[0], timing.deadline))]
-    else:
-        came = yield from _ask_many(wiring, answers, timing.deadline)
-    for answer, (decision, fault, cause, epoch, _) in zip(answers, came, strict=True):
-        answer.decision, answer.fault, answer.cause, answer.epoch = decision, fault, cause, epoch
-        answer.excusable = now <= timing.half and not timing.again
-        if fault is Fault.TIMEOUT and not answer.excusable:
-            _overdue(answer, slow)
+def _ask(wiring: Wiring, answers: Sequence[Answer], deadline: float) -> Plan[list[Came]]:
+    """Ask about what nothing else answers."""
+    if len(answers) == 1:
+        return [(yield from _ask_one(wiring, answers[0], deadline))]
+    return (yield from _ask_many(wiring, answers, deadline))
+
+
+def _taken(answer: Answer, slow: Fault, *, early: bool) -> None:
+    answer.excusable = early
+    if answer.fault is Fault.TIMEOUT and not early:
+        _overdue(answer, slow)
 
 
 def _overdue(answer: Answer, slow: Fault) -> None:
@@ -186,17 +193,22 @@ def _ask_one(wiring: Wiring, answer: Answer, deadline: float) -> Plan[Came]:
     return came_of(wiring, answer, _checked(reply))
 
 
-def _at_once(wiring: Wiring, request: AccessRequest, deadline: float) -> Checked:
+def _ask_at_once(wiring: Wiring, answer: Answer, deadline: float) -> None:
     """Ask what answers from memory: there is nothing to wait for, and no step to take."""
     try:
-        value = wiring.pdp.decide(request)
+        value = wiring.pdp.decide(answer.request)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001  user code may raise anything
-        return None, fault_of(error), error
+        answer.fault, answer.cause = fault_of(error), error
+        return
     if wiring.clock.monotonic() > deadline:
-        return None, Fault.TIMEOUT, TimeoutError("no answer by the deadline")
-    return _answered(value)
+        answer.fault, answer.cause = Fault.TIMEOUT, TimeoutError("no answer by the deadline")
+        return
+    decision, answer.fault, answer.cause = _answered(value)
+    if decision is not None:
+        answer.decision, answer.epoch = decision, epoch_of(wiring, answer, decision)
+        keep(wiring, answer, decision, answer.epoch)
 
 
 def _flies(wiring: Wiring, answer: Answer) -> bool:
@@ -346,6 +358,8 @@ def _checked(reply: Reply) -> Checked:
 
 
 def _answered(value: object) -> Checked:
+    if type(value) is Decision:
+        return value, None, None
     try:
         return decision_of(value), None, None
     except PDPReplyError as error:

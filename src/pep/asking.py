@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pep.bulk import check_all
 from pep.core import Core
 from pep.enforcement import Enforcement
 from pep.errors import AccessDenied, ConfigurationError, ExtractionError
@@ -22,9 +21,7 @@ from pep.model import AccessRequest, Resource
 from pep.plain import APPLICATION, Prepared, need
 from pep.plan import Plan, Reply, unwrap
 from pep.protocols import Phase
-from pep.rows import row_filter
 from pep.scope import Frame, current_frame
-from pep.sift import Question, sift
 from pep.verdict import Grant, Verdict
 
 if TYPE_CHECKING:
@@ -187,7 +184,7 @@ class Asking:
             jobs = self._checks(needs, current_frame())
         except AccessDenied as error:
             return [error.verdict for _ in needs]
-        return self._core.run_all(jobs, check_all(jobs)) if jobs else []
+        return self._core.run_all(jobs, _check_all(jobs)) if jobs else []
 
     def acheck_many(
         self, questions: Iterable[Any], *, subject: object = None, context: Context | None = None
@@ -253,7 +250,7 @@ class Asking:
             ConfigurationError: When the decision point cannot filter rows.
         """
         job = self._rows(action, resource_type, subject, context, current_frame())
-        found: RowFilter = unwrap(self._core.run(job, row_filter(job)))
+        found: RowFilter = unwrap(self._core.run(job, _row_filter(job)))
         return found
 
     def arow_filter(
@@ -264,7 +261,7 @@ class Asking:
 
         async def found() -> RowFilter:
             job = self._rows(action, resource_type, subject, context, frame)
-            rows: RowFilter = unwrap(await self._core.arun(job, row_filter(job)))
+            rows: RowFilter = unwrap(await self._core.arun(job, _row_filter(job)))
             return rows
 
         return found()
@@ -313,7 +310,7 @@ class Asking:
             jobs = self._checks(needs, frame)
         except AccessDenied as error:
             return [error.verdict for _ in needs]
-        return await self._core.arun_all(jobs, check_all(jobs)) if jobs else []
+        return await self._core.arun_all(jobs, _check_all(jobs)) if jobs else []
 
     def _checks(self, needs: Sequence[Requirement], frame: Frame) -> list[Enforcement]:
         return [self._core.job([what], {}, frame, "check", asking=True) for what in needs]
@@ -321,6 +318,8 @@ class Asking:
     def _sifting(
         self, action: object, items: Sequence[T], subject: object, context: Context | None, frame: Frame
     ) -> tuple[Enforcement, Plan[Reply]]:
+        from pep.sift import Question, sift  # noqa: PLC0415  only who filters pays for it
+
         def job(item: object) -> Enforcement:
             return self._filter_job(self._need(action, item, subject, context), frame)
 
@@ -331,6 +330,18 @@ class Asking:
 
     def _filter_job(self, what: Requirement, frame: Frame) -> Enforcement:
         return self._core.job([what], {}, frame, "filter", modifiable=False, openable=False)
+
+
+def _check_all(jobs: Sequence[Enforcement]) -> Plan[list[Verdict]]:
+    from pep.bulk import check_all  # noqa: PLC0415  only who asks many at once pays for it
+
+    return check_all(jobs)
+
+
+def _row_filter(job: Enforcement) -> Plan[Reply]:
+    from pep.rows import row_filter  # noqa: PLC0415  only who filters rows pays for it
+
+    return row_filter(job)
 
 
 def _question(action: object, resource: object) -> object:

@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from pep.audit.correlation import Correlation
 from pep.audit.journal import Journal
 from pep.audit.masking import Masking
 from pep.audit.record import Kind
@@ -21,7 +20,6 @@ from pep.enrich import Providers
 from pep.errors import ConfigurationError
 from pep.extract import Registries, is_asynchronous
 from pep.obligations.ledger import Handlers
-from pep.pdp.function import FunctionPDP
 from pep.profile import Canary, Guarantee, Profile
 from pep.profiles import Profiles
 from pep.protocols import PDP, AttributeProvider, Clock, ObligationHandler, Observer, Sink
@@ -29,6 +27,8 @@ from pep.wiring import Wiring
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from pep.audit.correlation import Correlation
 
 _READINGS: Final = ("monotonic", "boottime", "wall")
 
@@ -101,6 +101,8 @@ def as_pdp(value: object) -> PDP:
         if isinstance(value, PDP) and callable(value.decide):
             return value
         if callable(value):
+            from pep.pdp.function import FunctionPDP  # noqa: PLC0415  only who hands over a function pays for it
+
             return FunctionPDP(value)
     message = (
         f"`{_shown(value)}` is no policy decision point; give it `decide(request)`, or a function of an access request"

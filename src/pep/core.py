@@ -28,7 +28,7 @@ from pep.frozen import exact_text
 from pep.model import Resource, Subject
 from pep.plan import Plan
 from pep.registry import Registry
-from pep.scope import Frame, Scope
+from pep.scope import NOBODY, Frame, Scope
 from pep.verdict import Grant, Outcome, Releasing, Verdict
 from pep.wiring import Wiring
 
@@ -250,15 +250,15 @@ class Core:
 
     def run(self, job: Enforcement, plan: Plan[T]) -> T:
         """Run a plan of a job on this thread, as nobody."""
-        return run(plan, self.performers(job.wiring)[0], Frame(depth=job.frame.depth + 1), job)
+        return run(plan, self.performers(job.wiring)[0], _nobody(job), job)
 
     async def arun(self, job: Enforcement, plan: Plan[T]) -> T:
         """Run a plan of a job in this task, as nobody."""
-        return await arun(plan, self.performers(job.wiring)[1], Frame(depth=job.frame.depth + 1), job)
+        return await arun(plan, self.performers(job.wiring)[1], _nobody(job), job)
 
     def run_closing(self, job: Enforcement, plan: Plan[T]) -> T:
         """Run the last plan of a job that is cut off, on this thread; what must be awaited is adopted by the loop."""
-        return run(plan, self.performers(job.wiring)[1].closing, Frame(depth=job.frame.depth + 1), job)
+        return run(plan, self.performers(job.wiring)[1].closing, _nobody(job), job)
 
     def run_all(self, jobs: Sequence[Enforcement], plan: Plan[T]) -> T:
         """Run one plan of many jobs on this thread; there is at least one."""
@@ -314,6 +314,12 @@ class Core:
 
     def _unavailable(self, fault: Fault) -> AccessDenied:
         return denial(Verdict(new_id(SystemClock().wall()), Outcome.UNAVAILABLE, fault=fault))
+
+
+def _nobody(job: Enforcement) -> Frame:
+    """Return the frame a job's plan runs in: it acts for nobody, as deep as the protected code will."""
+    depth = job.deciding.frame.depth
+    return NOBODY.inner() if depth == 0 else Frame(depth=depth + 1)
 
 
 def _holds(held: Any) -> bool:  # noqa: ANN401  an enforcement, or a note of the hot path

@@ -134,7 +134,7 @@ class Performer:
             case Invoke():
                 return self._on_thread(step) if step.threaded else self._invoke(step)
             case Write():
-                return self._invoke(Invoke(step.sink.record, (step.record,), step.deadline))
+                return self._called(None, step.sink.record, (step.record,), step.deadline)
             case Dispatch():
                 return within(step.frame, step.fn, step.args, step.kwargs)
             case Sleep():
@@ -169,12 +169,20 @@ class Performer:
         self._threads.start(lambda: self.perform(plain), landed)
 
     def _invoke(self, step: Invoke) -> Reply:
-        if self.over(step.deadline):
+        return self._called(step.frame, step.fn, step.args, step.deadline)
+
+    def _called(
+        self, frame: object | None, fn: Callable[..., Any], args: tuple[Any, ...], deadline: float | None
+    ) -> Reply:
+        monotonic = self._clock.monotonic
+        if deadline is not None and monotonic() > deadline:
             return Raised(late())
-        reply = within(step.frame, step.fn, step.args, {})
-        if isinstance(reply, Returned) and awaitable(reply.value):
+        reply = within(frame, fn, args, {})
+        if type(reply) is Raised:
+            return reply
+        if reply.value is not None and awaitable(reply.value):
             return self._unawaitable(reply.value)
-        return self.in_time(reply, step.deadline)
+        return Raised(late()) if deadline is not None and monotonic() > deadline else reply
 
     def _unawaitable(self, value: Any) -> Reply:  # noqa: ANN401  any awaitable
         try:
@@ -222,7 +230,7 @@ class APerformer:
             case Invoke():
                 return await self._invoke(step)
             case Write():
-                return await self._invoke(Invoke(step.sink.record, (step.record,), step.deadline))
+                return await self._called(None, step.sink.record, (step.record,), step.deadline)
             case Dispatch():
                 return await self._dispatch(step)
             case Sleep():
@@ -237,16 +245,27 @@ class APerformer:
                 assert_never(step)
 
     async def _invoke(self, step: Invoke) -> Reply:
-        if self.closing.over(step.deadline):
+        if not step.threaded:
+            return await self._called(step.frame, step.fn, step.args, step.deadline, kept=step.kept)
+        return Raised(late()) if self.closing.over(step.deadline) else await self._on_thread(step)
+
+    async def _called(
+        self,
+        frame: object | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        deadline: float | None,
+        *,
+        kept: bool = False,
+    ) -> Reply:
+        if self.closing.over(deadline):
             return Raised(late())
-        if step.threaded:
-            return await self._on_thread(step)
-        reply = within(step.frame, step.fn, step.args, {})
-        if isinstance(reply, Returned) and awaitable(reply.value):
-            if step.kept:
+        reply = within(frame, fn, args, {})
+        if type(reply) is Returned and reply.value is not None and awaitable(reply.value):
+            if kept:
                 return reply
-            reply = await self._awaited(settled(reply.value, step.frame), step.deadline)
-        return self.closing.in_time(reply, step.deadline)
+            reply = await self._awaited(settled(reply.value, frame), deadline)
+        return self.closing.in_time(reply, deadline)
 
     async def _dispatch(self, step: Dispatch) -> Reply:
         reply = within(step.frame, step.fn, step.args, step.kwargs)

@@ -15,19 +15,19 @@ from typing import Any
 import attrs
 
 from pep.ask import Answer, Timing
-from pep.audit.record import Kind, Record, new_id
-from pep.audit.tell import asked_fields, decision_told, outcome_fields
+from pep.audit.record import Kind, Record, Telling, new_id
+from pep.audit.tell import asked_fields, decision_told, ended_fields, outcome_told
 from pep.deciding import Deciding
 from pep.errors import AccessDenied, PartlyRecordedError
 from pep.extract import Requirement
 from pep.fault import Fault
 from pep.intake import Arguments, Halt
-from pep.plan import Dispatch, Invoke, Plan, Raised, Reply, Returned, contain
+from pep.plan import Dispatch, Invoke, Plan, Raised, Reply, Returned
 from pep.profile import Guarantee, Profile
 from pep.protocols import Phase
 from pep.scope import Frame
 from pep.settle import settle_fault
-from pep.verdict import Outcome, Verdict
+from pep.verdict import ALLOWING, Outcome, Verdict
 from pep.wiring import Wiring
 
 if sys.version_info >= (3, 11):
@@ -69,10 +69,15 @@ class Enforcement:
     tries: int = attrs.field(default=2, init=False)
     #: Set by the driver once a step let the world go on.
     suspended: bool = attrs.field(default=False, init=False)
-    verdict: Verdict = attrs.field(init=False)
+    #: What the enforcer is made of.
+    wiring: Wiring = attrs.field(init=False)
+    #: The id of its decision record.
+    record_id: str = attrs.field(init=False)
+    _verdict: Verdict | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._begin()
+        self.wiring = self.deciding.wiring
+        self.record_id = new_id(self.wiring.clock.wall())
 
     # The plan, stage by stage.
 
@@ -92,16 +97,19 @@ class Enforcement:
         Returns:
             What the caller gets: a value, or the exception to raise.
         """
-        verdict = yield from self.permit()
-        if not verdict.allowed:
+        deciding = self.deciding
+        if (yield from self.permit()).outcome not in ALLOWING:
             return (yield from self.denied(on_denied))
-        args, kwargs = rebind(self.effective)
+        args, kwargs = rebind(deciding.effective)
         self.stage = Stage.RUNNING
-        reply: Reply = yield Dispatch(fn, args, kwargs, self.inner)
-        if isinstance(reply, Raised):
+        reply: Reply = yield Dispatch(fn, args, kwargs, deciding.inner)
+        if type(reply) is Raised:
             yield from self.finish("raised", ran=True, error=reply.error)
             return reply
-        return (yield from self.release(reply.value))
+        if deciding.duties or self.guarantee is Guarantee.DURABLE:
+            return (yield from self.release(reply.value))
+        self.stage = Stage.DONE
+        return reply
 
     def permit(self) -> Plan[Verdict]:
         """
@@ -112,10 +120,10 @@ class Enforcement:
         """
         for _again in range(self.tries):
             yield from self.conclude()
-            yield from self.record()
-            if not self.verdict.allowed:
+            verdict = yield from self.record()
+            if verdict.outcome not in ALLOWING:
                 break
-            fault = yield from self.deciding.still(self.verdict.outcome, suspended=self.suspended)
+            fault = yield from self.deciding.still(verdict.outcome, suspended=self.suspended)
             if fault is None:
                 break
             yield from self.finish("withheld")
@@ -128,18 +136,18 @@ class Enforcement:
         """Decide; whatever goes wrong becomes a verdict."""
         if self.stage is not Stage.DECIDING:
             self._begin()
-        self.verdict = yield from self.deciding.decide(self.record_id)
+        self._verdict = yield from self.deciding.decide(self.record_id)
 
-    def record(self) -> Plan[None]:
+    def record(self) -> Plan[Verdict]:
         """Record the verdict; a permit that cannot be recorded is refused, a denial stays one."""
-        journal, clock = self.wiring.journal, self.wiring.clock
-        running = self.verdict.allowed and not self.asking
-        if running and clock.monotonic() > self.deciding.until(self.verdict.outcome):
-            self.refuse(Fault.TIMEOUT, TimeoutError("no time was left to record the permit"))
+        journal, clock, deciding, verdict = self.wiring.journal, self.wiring.clock, self.deciding, self.verdict
+        running = verdict.outcome in ALLOWING and not deciding.asking
+        if running and clock.monotonic() > deciding.until(verdict.outcome):
+            verdict = self.refuse(Fault.TIMEOUT, TimeoutError("no time was left to record the permit"))
             running = False
-        record, until = self._decision_record(), self.deciding.until(self.verdict.outcome)
+        record, until = self._decision_record(verdict), deciding.until(verdict.outcome)
         self.pending, self.stage = None if running else record, Stage.DECIDING
-        failed = yield from journal.settle_due(until)
+        failed = (yield from journal.settle_due(until)) if journal.owing else None
         handed = failed is None and clock.monotonic() <= until
         if handed:
             # What the sink was handed it may have taken, even if it never says so.
@@ -147,15 +155,13 @@ class Enforcement:
             failed = yield from journal.write(record, until)
         else:
             journal.count("unrecorded")
-        self._recorded(failed, handed=handed, running=running)
-
-    def _recorded(self, failed: Exception | None, *, handed: bool, running: bool) -> None:
         self.pending, self.stage = None, Stage.RECORDED if running else Stage.DONE
         if running and (failed is not None or not handed):
             if handed and isinstance(failed, (TimeoutError, PartlyRecordedError)):
-                self.wiring.journal.announce(Kind.OUTCOME, self._outcome_fields("withheld"))
+                journal.announce(Kind.OUTCOME, self._outcome("withheld"))
             # INVARIANT: protected code never runs without a recorded permit.
-            self.refuse(Fault.AUDIT, failed)
+            return self.refuse(Fault.AUDIT, failed)
+        return verdict
 
     def denied(self, on_denied: Callable[[AccessDenied], Any] | None = None) -> Plan[Reply]:
         """
@@ -194,7 +200,8 @@ class Enforcement:
         late = [duty for duty in self.deciding.duties if duty.phase is Phase.AFTER]
         value = yield from self.deciding.release(value)
         if any(duty.unmet or duty.refusal for duty in late):
-            self.refuse(Fault.OBLIGATION, next((duty.error for duty in late if duty.error), None), ran=True)
+            cause = next((duty.error for duty in late if duty.unmet and duty.error), None)
+            self.refuse(Fault.OBLIGATION, cause, ran=True)
             return ()
         return (value,)
 
@@ -238,16 +245,14 @@ class Enforcement:
 
     def extract(self) -> Plan[bool]:
         """Extract only, for a batch; return whether there is something to ask."""
-        self._begin()
-        self.deciding.reset()
-        reply = yield from contain(self.deciding.extract())
-        if isinstance(reply, Raised):
-            self.verdict = self.deciding.concluded(reply, self.record_id)
-        return isinstance(reply, Returned)
+        if self.stage is not Stage.DECIDING or self._verdict is not None:
+            self._begin()
+        self._verdict = yield from self.deciding.extracted(self.record_id)
+        return self._verdict is None
 
     def settle(self) -> Plan[None]:
         """Settle what a batch answered."""
-        self.verdict = yield from self.deciding.settle(self.record_id)
+        self._verdict = yield from self.deciding.settle(self.record_id)
 
     def halted(self, cause: Exception) -> None:
         """Conclude that a call could not be turned into a request."""
@@ -261,30 +266,30 @@ class Enforcement:
 
     def refuse(self, fault: Fault, cause: BaseException | None = None, *, ran: bool = False) -> Verdict:
         """Turn the verdict into a refusal."""
-        changed = attrs.evolve(self.verdict, outcome=settle_fault(fault), fault=fault, cause=cause, would=None)
-        self.verdict = attrs.evolve(self._told(changed), ran=ran or self.deciding.ran)
+        told, done = self.deciding.discharges(), ran or self.deciding.ran
+        self.verdict = attrs.evolve(
+            self.verdict, outcome=settle_fault(fault), fault=fault, cause=cause, would=None, obligations=told, ran=done
+        )
         self.stage = Stage.RELEASING if ran else Stage.DONE
         return self.verdict
 
     # Records.
 
     def _begin(self) -> None:
-        self.stage, self.pending = Stage.DECIDING, None
-        self.verdict = Verdict(new_id(self.wiring.clock.wall()), Outcome.UNAVAILABLE, fault=Fault.INTERNAL)
+        self.stage, self.pending, self._verdict = Stage.DECIDING, None, None
+        self.record_id = new_id(self.wiring.clock.wall())
 
-    def _told(self, verdict: Verdict) -> Verdict:
-        return attrs.evolve(verdict, obligations=tuple(duty.told() for duty in self.deciding.duties))
-
-    def _decision_record(self) -> Record:
-        masking = self.wiring.masking
-        told: dict[str, Any] = {"entry": self.entry, "latency": self.deciding.latency()}
-        if self.verdict.request is None:
-            told |= asked_fields(self.needs, self.frame, masking)
+    def _decision_record(self, verdict: Verdict) -> Record:
+        wiring, deciding = self.wiring, self.deciding
+        masking = wiring.masking
+        told: dict[str, Any] = {"entry": self.entry, "latency": deciding.latency()}
+        if verdict.request is None:
+            told |= asked_fields(deciding.needs, deciding.frame, masking)
         if masking.shows_arguments:
-            told |= masking.arguments(self.needs[0].action.name, self._kind(), self.arguments) or {}
-        telling = partial(decision_told, told, self.wiring, self.verdict, tuple(self.answers))
-        kind = Kind.CHECK if self.asking else Kind.DECISION
-        return self.wiring.journal.make(kind, telling, record_id=self.record_id)
+            told |= masking.arguments(deciding.needs[0].action.name, self._kind(), deciding.arguments) or {}
+        telling = partial(decision_told, told, wiring, verdict, tuple(deciding.answers))
+        kind = Kind.CHECK if deciding.asking else Kind.DECISION
+        return wiring.journal.make(kind, telling, record_id=verdict.id)
 
     def _cancelled_record(self) -> Record:
         ran = True if self.deciding.ran else None
@@ -294,16 +299,16 @@ class Enforcement:
             "ran": ran,
             **asked_fields(self.needs, self.frame, self.wiring.masking),
         }
-        kind = Kind.CHECK if self.asking else Kind.DECISION
+        kind = Kind.CHECK if self.deciding.asking else Kind.DECISION
         return self.wiring.journal.make(kind, fields, record_id=self.record_id)
 
     def _outcome_record(self, status: str, *, ran: bool = False, error: BaseException | None = None) -> Record:
-        return self.wiring.journal.make(Kind.OUTCOME, self._outcome_fields(status, ran=ran, error=error))
+        return self.wiring.journal.make(Kind.OUTCOME, self._outcome(status, ran=ran, error=error))
 
-    def _outcome_fields(self, status: str, *, ran: bool = False, error: BaseException | None = None) -> dict[str, Any]:
-        ran, masking = ran or self.deciding.ran, self.wiring.masking
-        told = outcome_fields(self._told(self.verdict), status, ran=ran, error=error, masking=masking)
-        return {"entry": self.entry, **told}
+    def _outcome(self, status: str, *, ran: bool = False, error: BaseException | None = None) -> Telling:
+        verdict, deciding = self.verdict, self.deciding
+        ended = ended_fields(verdict.id, status, deciding.discharges(), ran=ran or deciding.ran, error=error)
+        return partial(outcome_told, self.entry, verdict.request, ended, self.wiring.masking)
 
     def _kind(self) -> str | None:
         request = self.verdict.request
@@ -312,14 +317,15 @@ class Enforcement:
     # What others ask of it.
 
     @property
-    def record_id(self) -> str:
-        """The id of its decision record."""
-        return self.verdict.id
+    def verdict(self) -> Verdict:
+        """What was concluded; until then, that it is unavailable."""
+        if self._verdict is None:
+            self._verdict = Verdict(self.record_id, Outcome.UNAVAILABLE, fault=Fault.INTERNAL)
+        return self._verdict
 
-    @property
-    def wiring(self) -> Wiring:
-        """What the enforcer is made of."""
-        return self.deciding.wiring
+    @verdict.setter
+    def verdict(self, verdict: Verdict) -> None:
+        self._verdict, self.record_id = verdict, verdict.id
 
     @property
     def needs(self) -> Sequence[Requirement]:
@@ -347,11 +353,6 @@ class Enforcement:
         return self.deciding.inner
 
     @property
-    def asking(self) -> bool:
-        """Whether the question is only asked."""
-        return self.deciding.asking
-
-    @property
     def answers(self) -> Sequence[Answer]:
         """What was had for each of its requests."""
         return self.deciding.answers
@@ -377,6 +378,9 @@ class Enforcement:
     @property
     def guarantee(self) -> Guarantee:
         """The strongest guarantee that any of its profiles asks for."""
+        answers = self.deciding.answers
+        if len(answers) == 1:
+            return answers[0].profile.audit
         return max([profile.audit for profile in self.profiles()])
 
     def deadline_from_now(self) -> float:

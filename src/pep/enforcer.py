@@ -24,6 +24,11 @@ from pep.wiring import Wiring
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+    from pep.approvals.answering import Authenticate
+    from pep.approvals.approvers import MayApprove
+    from pep.approvals.desk import Desk
+    from pep.approvals.store import Store
+
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type[Any])
 
@@ -278,6 +283,28 @@ class Enforcer(Asking):
         """Revoke everything that was decided."""
         wiring = self._core.wiring()
         await self._core.arun_plan(lifecycle.all_revoked(wiring, awaiting=True), wiring)
+
+    def approvals(self, store: Store, *, authenticate: Authenticate, may_approve: MayApprove | None = None) -> Desk:
+        """
+        Return the desk where approvals of this enforcer's confirmations are given, recorded where it records.
+
+        Args:
+            store: Where approvals are kept; the handler's.
+
+            authenticate: Takes credentials, and tells who is behind them: see `pep.approvals.desk.Desk`.
+
+            may_approve: The Python predicate that approvals may ask for; the handler's own.
+
+        Raises:
+            AccessDenied: While it is unbound, or closed.
+
+            ConfigurationError: When the store is none.
+        """
+        from pep.approvals.desk import Desk  # noqa: PLC0415  loaded only where there are approvals
+
+        wiring = self._core.wiring()
+        journal, clock = wiring.journal, wiring.clock
+        return Desk(store, authenticate=authenticate, may_approve=may_approve, audit=journal, clock=clock)
 
     # Lifecycle.
 

@@ -8,7 +8,7 @@ registries only.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -16,10 +16,11 @@ from pep.asynchronous import is_asynchronous
 from pep.errors import ExtractionError
 from pep.frozen import freeze_mapping
 from pep.model import AccessRequest, Action, Resource, Subject
-from pep.plan import Plan
+from pep.plan import Plan, Raised
 from pep.registry import Registries, Registry
 from pep.scope import Frame, Scope, within
 from pep.sources import (
+    PLAIN,
     RECEIVERS,
     Arguments,
     Constant,
@@ -32,6 +33,9 @@ from pep.sources import (
     resource_source,
     subject_source,
 )
+
+if TYPE_CHECKING:
+    from pep.sources import Computed
 
 __all__ = [
     "RECEIVERS",
@@ -50,6 +54,9 @@ __all__ = [
     "subject_source",
 ]
 
+
+#: Stands for what was not given.
+NOT_GIVEN: Final = object()
 
 _NOBODY: Final = Scope(None)
 
@@ -88,16 +95,32 @@ class Requirement:
         name = self.action.name
         return name if ":" in name else f"{self.resource.type or '?'}:{name}"
 
-    def requests(self, arguments: Arguments, frame: Frame, registries: Registries) -> Plan[list[AccessRequest]]:
+    def requests(
+        self, arguments: Arguments, frame: Frame, registries: Registries, given: object = NOT_GIVEN
+    ) -> Plan[list[AccessRequest]]:
         """
         Turn a call into access requests: one per resource, for the subject and for every actor.
+
+        Args:
+            arguments: The bound arguments, name → value.
+
+            frame: The frame that extractors run in.
+
+            registries: How objects become subjects and resources.
+
+            given: What the resource's callable returned, or `Raised`, where it was called already.
 
         Raises:
             Exception: Whatever a source raised; `ExtractionError` when something is missing.
         """
         scope = frame.scope if frame.scope.is_open else _NOBODY
         who = scope.subject if self.subject is None else (yield from self.subject.read(arguments, frame))
-        found = yield from self.resource.read(arguments, frame)
+        if given is NOT_GIVEN:
+            found = yield from self.resource.read(arguments, frame)
+        elif type(given) in PLAIN:
+            found = given
+        else:
+            found = yield from _computed(self.resource, given, frame)
         context = scope.context
         if self.context is not None:
             own = yield from self.context.read(arguments, frame)
@@ -110,6 +133,13 @@ class Requirement:
             actors = [registries.subjects.convert(actor) for actor in scope.actors]
         asked = [AccessRequest(subject, self.action, one, context, actors, scope.tenant) for one in resources]
         return asked + [request.evolve(subject=actor, actors=()) for actor in actors for request in asked]
+
+
+def _computed(source: Source, given: object, frame: Frame) -> Plan[Any]:
+    """Take what a callable returned or raised, as it does itself."""
+    if type(given) is Raised:
+        raise given.error
+    return (yield from cast("Computed", source).settled(given, frame))
 
 
 def _acting(who: object, registry: Registry[Subject]) -> Subject:

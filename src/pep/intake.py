@@ -13,10 +13,10 @@ import attrs
 
 from pep.canonical import digest
 from pep.errors import ExtractionError
-from pep.extract import RECEIVERS, Registries, Requirement
+from pep.extract import NOT_GIVEN, RECEIVERS, Registries, Requirement
 from pep.fault import Fault
 from pep.model import AccessRequest
-from pep.plan import Plan, Raised, contain
+from pep.plan import Begun, Plan, Raised, begin, bounded, contain
 from pep.scope import MAX_NESTING, Frame
 
 Arguments = Mapping[str, Any]
@@ -44,14 +44,18 @@ class Intake:
         frame: The frame that extractors run in.
 
         registries: How objects become subjects and resources.
+
+        given: What the only need's resource came to when it was read before the call was; see `Requirement.requests`.
     """
 
     needs: Sequence[Requirement]
     arguments: Arguments
     frame: Frame
     registries: Registries
+    given: object = NOT_GIVEN
     requests: list[AccessRequest] = attrs.field(factory=list, init=False)
-    _pinned: str | None = attrs.field(default=None, init=False)
+    #: The digest of all arguments, where they are remembered.
+    pinned: str | None = attrs.field(default=None, init=False)
 
     @property
     def nested(self) -> bool:
@@ -68,8 +72,8 @@ class Intake:
         Raises:
             Halt: When it cannot be turned into any, or calls nest too deep.
         """
-        self.requests, self._pinned = [], None
-        if self.nested:
+        self.requests, self.pinned = [], None
+        if self.frame.depth > MAX_NESTING:
             raise Halt(Fault.INTERNAL, RecursionError(f"guarded calls nest deeper than {MAX_NESTING}"))
         self.requests = yield from self._extracted(self.arguments, deadline)
         return self.requests
@@ -81,7 +85,7 @@ class Intake:
         Raises:
             Halt: When one of them cannot be compared later.
         """
-        self._pinned = self._digest()
+        self.pinned = self._digest()
 
     def changed(self, effective: Arguments, deadline: float) -> Plan[bool]:
         """
@@ -110,15 +114,20 @@ class Intake:
             if isinstance(again, Raised) or again.value != self.requests:
                 return False
         try:
-            return self._pinned is None or self._digest() == self._pinned
+            return self.pinned is None or self._digest() == self.pinned
         except Halt:
             return False
 
     def _extracted(self, arguments: Arguments, deadline: float) -> Plan[list[AccessRequest]]:
         found: list[AccessRequest] = []
+        # What was given is good for once.
+        given, self.given = self.given, NOT_GIVEN
         for need in self.needs:
-            reply = yield from contain(need.requests(arguments, self.frame, self.registries), deadline)
-            if isinstance(reply, Raised):
+            more = () if given is NOT_GIVEN else (given,)
+            reply = begin(need.requests(arguments, self.frame, self.registries, *more))
+            if type(reply) is Begun:
+                reply = yield from contain(bounded(reply, deadline))
+            if type(reply) is Raised:
                 raise Halt(Fault.EXTRACTION, reply.error)
             found += reply.value
         return found

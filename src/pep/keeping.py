@@ -70,7 +70,7 @@ def serve_cached(wiring: Wiring, answer: Answer, *, again: bool = False) -> bool
 def key_of(wiring: Wiring, answer: Answer) -> Key:
     """Return what an answer is cached by."""
     if answer.key is None:
-        answer.key = wiring.key(answer.request)
+        answer.key = wiring.shapes.key(answer.request)
     return answer.key
 
 
@@ -79,10 +79,16 @@ def came_of(wiring: Wiring, answer: Answer, checked: Checked) -> Came:
     decision, fault, cause = checked
     if decision is None:
         return Came(None, fault, cause, answer.epoch)
-    epoch = answer.epoch
-    if decision.revision is not None and wiring.pure and not wiring.shapes.swaps:
-        epoch = _revised(wiring, answer, decision.revision)
-    return Came(decision, None, None, epoch, _keep(wiring, answer, decision, epoch))
+    epoch = epoch_of(wiring, answer, decision)
+    return Came(decision, None, None, epoch, keep(wiring, answer, decision, epoch))
+
+
+def epoch_of(wiring: Wiring, answer: Answer, decision: Decision) -> int:
+    """Return the epoch a decision holds from: a new one, where new policies gave it."""
+    revision, shapes = decision.revision, wiring.shapes
+    if revision is None or revision == shapes.revision or not wiring.pure or shapes.swaps:
+        return answer.epoch
+    return _revised(wiring, answer, revision)
 
 
 def _revised(wiring: Wiring, answer: Answer, revision: str) -> int:
@@ -94,7 +100,7 @@ def _revised(wiring: Wiring, answer: Answer, revision: str) -> int:
     return wiring.generations.superseded(answer.request, answer.epoch)
 
 
-def _keep(wiring: Wiring, answer: Answer, decision: Decision, epoch: int) -> float:
+def keep(wiring: Wiring, answer: Answer, decision: Decision, epoch: int) -> float:
     """Keep a decision where that is allowed; return until when others may have it too."""
     started, profile, cache = answer.started, answer.profile, wiring.cache
     if decision.effect is Effect.INDETERMINATE or answer.shadowed:

@@ -19,7 +19,7 @@ from pep.core import Core
 from pep.drive import Performer, run
 from pep.errors import AccessDenied, AuditError
 from pep.extract import Requirement
-from pep.plan import Plan, Raised, attempt, call
+from pep.plan import Plan, Raised, Reply, Returned, attempt, call
 from pep.revoke import floor_of
 from pep.scope import Frame
 from pep.wiring import Wiring
@@ -89,7 +89,7 @@ def _revised(following: weakref.ref[Core], wired: weakref.ref[Wiring], event: An
 
 def closed(wiring: Wiring, *, awaiting: bool = False) -> Plan[None]:
     """
-    Record that an enforcer refuses every later call, and close its sink.
+    Record that an enforcer refuses every later call, and close its handlers and its sink.
 
     Args:
         wiring: What it is made of.
@@ -102,15 +102,22 @@ def closed(wiring: Wiring, *, awaiting: bool = False) -> Plan[None]:
     yield from _recorded(wiring, Kind.CLOSE, {})
     if wiring.bus is not None:
         wiring.bus.close()
+    for handler in wiring.handlers:
+        yield from _closed(handler, wiring, awaiting=awaiting)
     sink = wiring.journal.sink
-    close = getattr(sink, "aclose", None) if awaiting else None
-    close = close if callable(close) else getattr(sink, "close", None)
-    if not callable(close):
-        return
-    reply = yield from attempt(close, deadline=wiring.clock.monotonic() + PATIENCE)
+    reply = yield from _closed(sink, wiring, awaiting=awaiting)
     if isinstance(reply, Raised):
-        message = f"audit sink `{type(wiring.journal.sink).__name__}` could not be closed; its last records may be lost"
+        message = f"audit sink `{type(sink).__name__}` could not be closed; its last records may be lost"
         raise AuditError(message) from reply.error
+
+
+def _closed(part: object, wiring: Wiring, *, awaiting: bool) -> Plan[Reply]:
+    """Close a part of an enforcer, where it can be."""
+    close = getattr(part, "aclose", None) if awaiting else None
+    close = close if callable(close) else getattr(part, "close", None)
+    if not callable(close):
+        return Returned(None)
+    return (yield from attempt(close, deadline=wiring.clock.monotonic() + PATIENCE))
 
 
 def dropped(core: Core, need: Requirement, frame: Frame) -> None:

@@ -299,28 +299,53 @@ def contain(plan: Plan[T], deadline: float | None = None) -> Plan[Returned[T] | 
     return Returned(value)
 
 
-def bounded(plan: Plan[T], deadline: float | None) -> Plan[T]:
+@final
+class Begun(Generic[T]):
+    """A plan, and the first step it yielded."""
+
+    __slots__ = ("plan", "step")
+
+    def __init__(self, plan: Plan[T], step: object) -> None:
+        self.plan, self.step = plan, step
+
+
+def begin(plan: Plan[T]) -> Returned[T] | Raised | Begun[T]:
+    """Begin a nested plan: most of them end without a step, and need none of the machinery to `contain` one."""
+    try:
+        return Begun(plan, plan.send(None))
+    except StopIteration as stop:
+        return Returned(stop.value)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  user code may raise anything
+        return Raised(error)
+
+
+def bounded(plan: Plan[T] | Begun[T], deadline: float | None) -> Plan[T]:
     """
     Run a plan with every step checked, and bound by a deadline at the latest.
 
     Args:
-        plan: The plan.
+        plan: The plan; one that was begun goes on from there.
 
         deadline: The bound, on the monotonic clock, in seconds; None is none.
 
     Raises:
         PDPReplyError: When the plan yields something that is no step.
     """
-    reply: Any = None
+    begun = plan if type(plan) is Begun else begin(plan)
+    if type(begun) is not Begun:
+        return unwrap(begun)  # type: ignore[no-any-return]
+    running, step = begun.plan, begun.step
     try:
         while True:
+            reply = yield _sooner(_step(step), deadline)
             try:
-                step: object = plan.send(reply)
+                step = running.send(reply)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
-            reply = yield _sooner(_step(step), deadline)
     finally:
-        plan.close()
+        running.close()
 
 
 def _step(value: object) -> Step:

@@ -30,12 +30,13 @@ from pep.profile_checks import (
     one_of,
     seconds,
 )
-from pep.rate import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from typing_extensions import Unpack
+
+    from pep.rate import Rate
 
 
 @total_ordering

@@ -9,11 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import Any, Final, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, cast
 
 from pep.errors import ConfigurationError
 from pep.fault import AVAILABILITY, Fault
-from pep.rate import Rate
+
+if TYPE_CHECKING:
+    from pep.rate import Rate
 
 T = TypeVar("T")
 
@@ -67,6 +69,8 @@ def one_of(value: Any, name: str, kinds: tuple[type, ...], mend: str) -> Any:  #
 
 def a_rate(value: str | Rate) -> Rate:
     """Take a rate, or the text of one."""
+    from pep.rate import Rate  # noqa: PLC0415  only who opens calls pays for it
+
     return value if type(value) is Rate else Rate.parse(value)  # type: ignore[arg-type]
 
 

@@ -164,6 +164,16 @@ class Call:
         phase: When this is.
 
         approval: The id of the approval that came with the call, for whoever asks for a confirmation.
+
+        decision: The id of the decision's record.
+
+        due: Every obligation that the same handler has to discharge on this call in this phase, each with its
+            request: a call is confirmed as a whole.
+
+        requests: Every access request of the call: that of an actor does not say for whom it acts.
+
+        seals: Asked of the effective arguments last, just before the code runs; one that does not answer exactly
+            ``True`` refuses the call. A handler adds its own.
     """
 
     request: AccessRequest
@@ -171,16 +181,25 @@ class Call:
     result: Any = None
     phase: Phase = Phase.BEFORE
     approval: str | None = None
+    decision: str | None = None
+    due: tuple[tuple[Obligation, AccessRequest], ...] = ()
+    requests: tuple[AccessRequest, ...] = ()
+    seals: tuple[Callable[[Mapping[str, Any]], bool], ...] = ()
 
     __repr__ = fields_repr
 
     def with_arguments(self, **changes: Any) -> Call:  # noqa: ANN401  whatever the code takes
         """Return the call with some arguments replaced."""
-        return Call(self.request, {**self.arguments, **changes}, self.result, self.phase, self.approval)
+        return self._with({**self.arguments, **changes}, self.result)
 
     def with_result(self, result: Any) -> Call:  # noqa: ANN401  whatever the code returned
         """Return the call with another result."""
-        return Call(self.request, self.arguments, result, self.phase, self.approval)
+        return self._with(self.arguments, result)
+
+    def _with(self, arguments: Mapping[str, Any], result: Any) -> Call:  # noqa: ANN401  whatever the code returned
+        # `attrs.evolve` costs more than many a handler.
+        around = self.phase, self.approval, self.decision, self.due, self.requests, self.seals
+        return Call(self.request, arguments, result, *around)
 
 
 #: The outcomes a refusal may have.
@@ -245,7 +264,9 @@ class ObligationHandler(Protocol):
         """When it acts; phases may be combined."""
         ...
 
-    def discharge(self, obligation: Obligation, call: Call, /) -> Eventual[Call] | Eventual[Refusal]:
+    def discharge(
+        self, obligation: Obligation, call: Call, /
+    ) -> Eventual[Call] | Eventual[Refusal] | Eventual[Call | Refusal]:
         """Discharge one obligation and return the call, changed or not, or a `Refusal`; else raise."""
         ...
 

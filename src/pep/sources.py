@@ -168,7 +168,7 @@ class Computed:
         keywords = {name: arguments[name] for name in self.keywords}
         with within(frame):
             value = self.fn(*positional, **keywords)
-        return (yield from self.settled(value, frame))
+        return value if type(value) in PLAIN else (yield from self.settled(value, frame))
 
     def settled(self, value: Any, frame: Frame) -> Plan[Any]:  # noqa: ANN401  whatever it returned
         """Take what it returned; what can only be awaited is awaited."""

@@ -66,10 +66,26 @@ class Status(Enum):
 
 @attrs.frozen(repr=False)
 class Discharge:
-    """One line of the obligations' ledger."""
+    """
+    One line of the obligations' ledger.
+
+    Args:
+        obligation: What was demanded.
+
+        status: What became of it.
+
+        before: Digest of the arguments it changed, as they were; None where it changed none, or they have no digest.
+
+        after: Digest of the same arguments, as it left them.
+
+        approval: Id of the approval that was used for it, or is waited for.
+    """
 
     obligation: Obligation
     status: Status
+    before: str | None = None
+    after: str | None = None
+    approval: str | None = None
 
     __repr__ = fields_repr
 

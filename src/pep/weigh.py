@@ -76,8 +76,9 @@ def open_ledger(
     for answer in answers:
         decision, mode = answer.decision, answer.profile.on_failure
         if decision is not None:
-            denies = decision.effect is not Effect.PERMIT
-            duties += handlers.open(decision.obligations, answer.request, (Phase.ON_DENIAL,) if denies else phases)
+            if decision.obligations:
+                denies = decision.effect is not Effect.PERMIT
+                duties += handlers.open(decision.obligations, answer.request, (Phase.ON_DENIAL,) if denies else phases)
         elif outcome is Outcome.FAILED_OPEN and isinstance(mode, FailOpen):
             duties += handlers.open(mode.obligations, answer.request, phases)
     return duties
@@ -95,7 +96,7 @@ def with_duties(outcome: Outcome, duties: Sequence[Duty]) -> tuple[Outcome, Faul
     """Tell what an allowing outcome comes to with what became of its obligations so far."""
     if not duties:
         return outcome, None
-    statuses = [duty.status for duty in duties if duty.refusal is None]
+    statuses = [duty.status for duty in duties if duty.refusal is None and not duty.excused]
     settled, fault = settle_duties(statuses, [duty.refusal for duty in duties if duty.refusal is not None])
     if settled is Outcome.PERMITTED:
         return outcome, None
@@ -133,13 +134,15 @@ def weigh(
     Returns:
         The verdict; shadowed where something is only shadowed and nothing enforced refuses.
     """
+    if len(answers) == 1 and not duties and not answers[0].shadowed:
+        return _of_one(record_id, answers[0], outcome, ran=ran)
     fault = None
     if outcome in ALLOWING:
         outcome, fault = with_duties(outcome, duties)
     shadowing = outcome in ALLOWING and any(answer.shadowed for answer in answers)
     real = prevailing([outcome, would]) if shadowing else outcome
     chief = _chief(answers, real)
-    causes = [*[duty.error for duty in duties if fault is Fault.OBLIGATION], chief.cause]
+    causes = [*[duty.error for duty in duties if fault is Fault.OBLIGATION and duty.unmet], chief.cause]
     return Verdict(
         id=record_id,
         outcome=prevailing([outcome, Outcome.SHADOWED]) if shadowing else outcome,
@@ -154,6 +157,22 @@ def weigh(
         requests=tuple([answer.request for answer in answers]),
         hidden=any(answer.profile.hidden for answer in answers),
         cause=next((cause for cause in causes if cause is not None), None),
+    )
+
+
+def _of_one(record_id: str, answer: Answer, outcome: Outcome, *, ran: bool) -> Verdict:
+    """Make the verdict that one answer comes to by itself, as most do."""
+    return Verdict(
+        id=record_id,
+        outcome=outcome,
+        request=answer.request,
+        decision=answer.decision,
+        fault=answer.fault,
+        cached=answer.cached,
+        ran=ran,
+        requests=(answer.request,),
+        hidden=answer.profile.hidden,
+        cause=answer.cause,
     )
 
 

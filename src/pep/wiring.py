@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from pep.audit.journal import Journal
 from pep.audit.masking import Masking
-from pep.bus.seam import Subscription
 from pep.cache import DecisionCache, Generations, Key, Shapes, StaleStore
 from pep.enrich import Providers
 from pep.extract import Registries, Requirement
@@ -23,7 +22,10 @@ from pep.obligations.ledger import Handlers
 from pep.profile import Canary, Enforce, FailOpen, Profile, Shadow
 from pep.profiles import Pattern, Profiles
 from pep.protocols import PDP, BatchPDP, Clock
-from pep.rate import Allowance
+
+if TYPE_CHECKING:
+    from pep.bus.seam import Subscription
+    from pep.rate import Allowance
 
 #: How many actions' profiles are remembered before all are forgotten.
 MAX_REMEMBERED: Final = 1_000
@@ -118,6 +120,11 @@ class Wiring:
             known = self._likely[name] = tuple(met)
         return known
 
+    def longest(self, need: Requirement) -> float:
+        """Return the longest deadline of the profiles that may hold for a call, in seconds."""
+        likely = self.likely(need)
+        return likely[0].deadline if len(likely) == 1 else max([profile.deadline for profile in likely])
+
     def shadowed(self, profile: Profile, subject: Subject | None) -> bool:
         """Tell whether a profile only shadows a subject's call, now."""
         mode = profile.mode
@@ -148,6 +155,8 @@ class Wiring:
         # By identity: two patterns with equal modes have an allowance each.
         known = self._allowances.get(id(mode))
         if known is None:
+            from pep.rate import Allowance  # noqa: PLC0415  only who opens calls pays for it
+
             known = self._allowances.setdefault(id(mode), (mode, Allowance(mode.limit, mode.per_subject)))
         return known[1]
 

@@ -99,6 +99,7 @@ def test_levels_follow_the_outcome(logger: logging.Logger, handler: Kept) -> Non
         "check": "INFO",
         "invalidation": "INFO",
         "configuration": "INFO",
+        "approval": "INFO",
         "gap": "ERROR",
         "open": "INFO",
         "close": "INFO",

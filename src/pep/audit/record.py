@@ -59,6 +59,7 @@ class Kind(Enum):
     GAP = "gap"
     OPEN = "open"
     CLOSE = "close"
+    APPROVAL = "approval"
 
     # Members are one of a kind: by identity, without the call that `Enum` makes for it.
     __hash__ = object.__hash__
@@ -195,7 +196,7 @@ def json_of(taken: Record | tuple[Any, ...]) -> bytes:
 
 def decision_fields(decision: Decision) -> dict[str, Any]:
     """Tell what a decision point answered; advice by type, obligations elsewhere, with what became of them."""
-    fields: dict[str, Any] = {"effect": decision.effect.value}
+    fields: dict[str, Any] = {"effect": decision.effect._value_}
     if decision.policies:
         fields["policies"] = list(decision.policies)
     if decision.reasons:
@@ -218,6 +219,7 @@ def duty_fields(discharges: Iterable[Discharge]) -> list[dict[str, Any]]:
             "status": line.status.value,
             **({"before": line.before} if line.before is not None else {}),
             **({"after": line.after} if line.after is not None else {}),
+            **({"approval": line.approval} if line.approval is not None else {}),
         }
         for line in discharges
     ]

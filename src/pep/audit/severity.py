@@ -48,6 +48,7 @@ OF_KIND: Final = MappingProxyType(
         Kind.GAP.value: Severity.ERROR,
         Kind.OPEN.value: Severity.INFO,
         Kind.CLOSE.value: Severity.INFO,
+        Kind.APPROVAL.value: Severity.NOTICE,
     }
 )
 

@@ -52,7 +52,7 @@ def verdict_fields(wiring: Wiring, verdict: Verdict, answers: Sequence[Answer]) 
         if answer.request is verdict.request:
             fields.update(_answer_fields(answer, masking, room))
             break
-    fields["outcome"] = verdict.outcome.value
+    fields["outcome"] = verdict.outcome._value_
     fields["allowed"] = verdict.allowed
     fields["pdp"] = wiring.pdp_name
     if verdict.outcome is not Outcome.PERMITTED or verdict.fault is not None or verdict.ran:

@@ -134,7 +134,9 @@ class Walk:
         intervals = [profile.revalidate for profile in job.profiles() if profile.revalidate is not None]
         if not intervals or job.wiring.clock.monotonic() < job.timing.started + min(intervals):
             return None
-        return self.site.core.job(self.site.needs, job.arguments, job.frame, "revalidate", ran=True)
+        again = self.site.core.job(self.site.needs, job.arguments, job.frame, "revalidate", ran=True)
+        again.deciding.inherit(job.deciding)
+        return again
 
     def renewed(self, job: Enforcement) -> None:
         """

@@ -10,7 +10,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
 import attrs
 
@@ -28,9 +28,6 @@ from pep.extract import (
 )
 from pep.guard.shape import Shape, shape_of
 from pep.model import Action, application
-
-if TYPE_CHECKING:
-    from collections import OrderedDict
 
 #: The attribute under which a guarded function carries its site.
 SITE: Final = "__pep_site__"
@@ -125,7 +122,7 @@ class Site:
             TypeError: When the function does not take them.
         """
         if (whole := self._whole(args, kwargs)) is not None:
-            return inspect.BoundArguments(self.signature, whole)  # type: ignore[arg-type]
+            return inspect.BoundArguments(self.signature, whole)
         repeated = self._repeatable.intersection(kwargs)
         given = {name: kwargs[name] for name in kwargs if name not in repeated} if repeated else kwargs
         try:

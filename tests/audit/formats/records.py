@@ -78,6 +78,7 @@ OWN: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "gap": {"lost": st.integers(1, 9), "torn": st.just(True)},
     "open": {"previous": names},
     "close": {},
+    "approval": {"event": names, "approval": names, "subject": entities, "approver": entities, "reason": names},
 }
 
 

@@ -46,6 +46,7 @@ _CATEGORIES: Final = MappingProxyType(
         Kind.GAP.value: ("api", ("info",)),
         Kind.OPEN.value: ("api", ("start",)),
         Kind.CLOSE.value: ("api", ("end",)),
+        Kind.APPROVAL.value: ("api", ("change",)),
     }
 )
 _UNCATEGORIZED: Final = ("api", ("info",))
