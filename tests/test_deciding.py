@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, Final
@@ -243,6 +244,20 @@ def test_an_obligation_that_changes_the_call_has_it_decided_again(world: str) ->
     assert scene.ran == ["2"]
     assert len(counter.discharged) == 1
     assert scene.last["resource"]["id"] == "2"
+
+
+@worlds
+def test_a_changed_call_that_is_another_each_time_denies(world: str) -> None:
+    """What was made of a call is extracted again even where its second decision demands nothing any more."""
+    ids = itertools.count(1)
+    scene = Scene(
+        world,
+        lambda request: owing(PERMIT, *["rewrite"] * (request.resource.id == "1")),
+        resource=lambda title: Resource("document", str(next(ids))),
+        obligations=[FakeHandler("rewrite", does=rewriting("2"))],
+    )
+    assert scene.edit("1").told == ("denied", "obligation")
+    assert scene.ran == []
 
 
 @worlds

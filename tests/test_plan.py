@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pep.errors import PDPReplyError
 from pep.plan import (
+    Begun,
     Dispatch,
     Gather,
     Invoke,
@@ -20,6 +21,7 @@ from pep.plan import (
     Write,
     attempt,
     awaitable,
+    begin,
     bounded,
     call,
     contain,
@@ -120,6 +122,49 @@ def test_containing_lets_the_rest_through(error: type[BaseException]) -> None:
 
     with pytest.raises(error):
         drive(contain(failing()), Returned(None))
+
+
+def test_a_plan_that_was_begun_goes_on_from_its_first_step() -> None:
+    """A plan without a step has ended; another is bound from its first step on, and closed with what goes on."""
+    assert begin(ended(1)) == Returned(1)
+    assert begin(failing_at_once(ERROR)) == Raised(ERROR)
+    begun = begin(call(print))
+    assert isinstance(begun, Begun)
+    (step,), value = drive(bounded(begun, 1.0), Returned("came"))
+    assert (step.deadline, value) == (1.0, "came")
+    again = begin(call(print))
+    going = bounded(again, 1.0)
+    next(going)
+    going.close()
+    assert isinstance(again, Begun)
+    assert again.plan.gi_frame is None
+
+
+def test_a_plan_that_was_begun_is_checked_from_its_first_step() -> None:
+    """What is no step is refused, `None` too."""
+
+    def careless() -> Plan[None]:
+        yield None  # type: ignore[misc]
+
+    with pytest.raises(PDPReplyError):
+        drive(bounded(begin(careless()), 1.0))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_beginning_lets_the_rest_through(error: type[BaseException]) -> None:
+    """Running out of memory and being told to stop are nobody's answer, at the first step either."""
+    with pytest.raises(error):
+        begin(failing_at_once(error()))
+
+
+def ended(value: Any) -> Plan[Any]:
+    yield from ()
+    return value
+
+
+def failing_at_once(error: BaseException) -> Plan[None]:
+    yield from ()
+    raise error
 
 
 STEPS: list[Callable[[float | None], Any]] = [

@@ -108,8 +108,8 @@ def answer_all(wiring: Wiring, answers: Sequence[Answer], timing: Timing) -> Pla
     # The fault where others have spent the time for the question.
     slow = Fault.TIMEOUT if timing.again else Fault.EXTRACTION
     if wiring.providers:
-        if not timing.again and wiring.clock.monotonic() <= timing.half:
-            slow = Fault.ATTRIBUTES
+        asking = not timing.again and wiring.clock.monotonic() <= timing.half
+        slow = Fault.ATTRIBUTES if asking else slow
         yield from _enrich_all(wiring, answers, timing)
     asked = [answer for answer in answers if answer.fault is None and not serve_cached(wiring, answer)]
     if not asked:

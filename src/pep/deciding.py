@@ -19,7 +19,7 @@ from pep.frozen import EMPTY
 from pep.intake import Arguments, Halt, Intake
 from pep.model import AccessRequest
 from pep.obligations.ledger import Duty, carry_over, discharge, recount
-from pep.plan import Plan, Raised, Reply, Returned
+from pep.plan import Plan
 from pep.profile import Enforce, Profile, Shadow
 from pep.protocols import Call, Phase, Rank
 from pep.scope import Approval, Frame
@@ -136,11 +136,12 @@ class Deciding:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  user code may raise anything
-            return self.concluded(Raised(error), record_id)
+            return self.concluded(error, record_id)
 
     def reset(self) -> None:
         """Forget every answer, and what obligations made of the arguments; not what they consumed."""
-        self._spent += [duty for duty in self.duties if duty.spent]
+        if self.duties:
+            self._spent += [duty for duty in self.duties if duty.spent]
         self.effective, self.answers, self.duties = self.arguments, [], []
         self._seals = ()
 
@@ -296,12 +297,8 @@ class Deciding:
         """Discharge what is due after the code; it was under no deadline, what comes now has one of its own."""
         return (yield from self.discharge(Phase.AFTER, _ALL, self.deadline_from_now(), value))
 
-    def concluded(self, reply: Reply, record_id: str) -> Verdict:
-        """Make the verdict of what deciding came to."""
-        if isinstance(reply, Returned):
-            verdict: Verdict = reply.value
-            return verdict
-        error = reply.error
+    def concluded(self, error: Exception, record_id: str) -> Verdict:
+        """Make the verdict of what went wrong."""
         fault, cause = (error.fault, error.cause) if isinstance(error, Halt) else (Fault.INTERNAL, error)
         return without_answer(
             record_id,

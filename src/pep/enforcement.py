@@ -257,7 +257,7 @@ class Enforcement:
     def halted(self, cause: Exception) -> None:
         """Conclude that a call could not be turned into a request."""
         self._begin()
-        self.verdict = self.deciding.concluded(Raised(Halt(Fault.EXTRACTION, cause)), self.record_id)
+        self.verdict = self.deciding.concluded(Halt(Fault.EXTRACTION, cause), self.record_id)
 
     def recheck(self) -> None:
         """Refuse an answer that was revoked while others were asked for."""

@@ -14,10 +14,8 @@ from typing import Any, Final, NoReturn, TypeVar
 from pep.core import Core
 from pep.errors import ConfigurationError
 from pep.guard.calls import guard_coroutine, guard_function
-from pep.guard.construction import guard_class
 from pep.guard.exempt import exemption_of
 from pep.guard.generators import guard_async_generator, guard_generator
-from pep.guard.lint import look_around
 from pep.guard.shape import Shape
 from pep.guard.site import Options, Site, action_of, extend_site, make_site, site_of
 from pep.guard.wrap import partial_of
@@ -71,6 +69,8 @@ def guard_any(core: Core, target: Any, options: Options) -> Any:  # noqa: ANN401
     if isinstance(target, _CACHED):
         return _guard_function(core, _calling(target), options)
     if isinstance(target, type):
+        from pep.guard.construction import guard_class  # noqa: PLC0415  only who guards a class pays for it
+
         return guard_class(core, target, options)
     if isinstance(target, FunctionType):
         return _guard_function(core, target, options)
@@ -81,6 +81,8 @@ def _guard_function(core: Core, fn: Any, options: Options) -> Any:  # noqa: ANN4
     if exemption_of(fn) is not None:
         message = f"`{fn.__qualname__}` is exempt; drop `exempt`, or the guard"
         raise ConfigurationError(message)
+    from pep.guard.lint import look_around  # noqa: PLC0415  it is for decoration
+
     look_around(fn)
     known = site_of(fn)
     if known is None or known.entry != "guard":
