@@ -50,7 +50,7 @@ demo: $(call ready,demo)
 	$(RUN) examples/agent/demo.py
 
 test: $(call ready,test)
-	$(RUN) -m pytest $(SPREAD) $(PYTEST_ARGS)
+	$(RUN) $(MEASURED) -m pytest $(SPREAD) $(PYTEST_ARGS)
 
 lint: $(call ready,lint)
 	$(RUN) -m ruff check
@@ -86,9 +86,9 @@ prove: $(call ready,test)
 fuzz: $(call ready,test)
 	$(RUN) -m tests.policy.fuzz
 
-coverage: $(call ready,test)
+coverage:
 	@rm -rf build/coverage && mkdir -p build/coverage
-	$(RUN) -m coverage run -m pytest --quiet $(SPREAD) $(PYTEST_ARGS)
+	$(MAKE) --no-print-directory test MEASURED='-m coverage run' PYTEST_ARGS=--quiet
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report --fail-under=100 --omit='src/pep/integrations/*,src/pep/testing/*,src/pep/cli/*'
 

@@ -14,10 +14,12 @@ from pep.plan import (
     Dispatch,
     Gather,
     Invoke,
+    Launch,
     Plan,
     Raised,
     Returned,
     Sleep,
+    Wait,
     Write,
     attempt,
     awaitable,
@@ -316,3 +318,14 @@ def test_what_nobody_comes_to_await_is_closed() -> None:
     plan.send(None).fn()
     plan.close()
     assert closing.ended == ["closed"]
+
+
+@pytest.mark.parametrize("make", [lambda: Launch(iter(()), None), lambda: Wait(None)])  # type: ignore[arg-type]
+def test_flights_too_are_bound_by_a_sooner_deadline(make: Callable[[], Any]) -> None:
+    """Every step of a plan ends with the plan: to launch and to wait as well."""
+
+    def plan() -> Any:
+        yield make()
+
+    step = next(bounded(plan(), 3.0))
+    assert (type(step), step.deadline) == (type(make()), 3.0)

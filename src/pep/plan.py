@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, final
 
 import attrs
 
@@ -121,8 +121,7 @@ class Gather:
     __repr__ = fields_repr
 
 
-@attrs.frozen(eq=False, repr=False)
-class Launch:
+class Launch(NamedTuple):
     """
     Let a plan fly: what it returns lands a flight.
 
@@ -140,11 +139,8 @@ class Launch:
     flight: Flight
     deadline: float | None = None
 
-    __repr__ = fields_repr
 
-
-@attrs.frozen(eq=False, repr=False)
-class Wait:
+class Wait(NamedTuple):
     """
     Wait for a flight to land, by a deadline on the monotonic clock.
 
@@ -153,8 +149,6 @@ class Wait:
 
     flight: Flight
     deadline: float | None = None
-
-    __repr__ = fields_repr
 
 
 Step: TypeAlias = "Invoke | Write | Dispatch | Sleep | Gather | Launch | Wait"
@@ -358,4 +352,6 @@ def _step(value: object) -> Step:
 def _sooner(step: Step, deadline: float | None) -> Step:
     if deadline is None or isinstance(step, Dispatch) or (step.deadline is not None and step.deadline <= deadline):
         return step
+    if isinstance(step, (Launch, Wait)):
+        return step._replace(deadline=deadline)
     return attrs.evolve(step, deadline=deadline)

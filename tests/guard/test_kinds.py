@@ -386,7 +386,7 @@ def test_what_does_not_bind_is_the_functions_own_error(fn: Any) -> None:
     rig = Rig()
     with (
         acting_as(ALICE),
-        pytest.raises(TypeError, match=rf"^{fn.__qualname__}\(\) missing (a|1) required( positional)? argument: 'paper'"),
+        pytest.raises(TypeError, match=rf"^{fn.__qualname__}\(\) missing .* required .*argument: 'paper'"),
     ):
         rig.enforcer.guard("read")(fn)()
     assert rig.records == []

@@ -81,11 +81,15 @@ class Noting:
 
     def json(self, note: Note) -> bytes:
         """Return the JSON of a note's record; what all hits on one entry share is made once."""
-        hot, moment, number, entry = note[:4]
+        hot, moment, number, entry = note[0], note[1], note[2], note[3]
         tail = entry.tail
         if tail is None or tail[0] is not hot:
             tail = self._tail(hot, note, entry)
-        micros, age = self._micros(moment), max(0, round((moment - entry.started) * 1_000_000))
+        compared, offset = self._compared
+        # As `_micros` says, without its calls.
+        known = compared <= moment < compared + COMPARED
+        micros = round((moment + offset) * 1_000_000) if known else self._micros(moment)
+        age = round((moment - entry.started) * 1_000_000) if moment > entry.started else 0
         heads = self._heads
         if heads[0] != micros // 1000 or heads[1] != number >> 14:
             heads = self._heads = self._shared(micros // 1000, number)

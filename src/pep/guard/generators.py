@@ -171,7 +171,7 @@ def walk(  # noqa: C901  a call of a function costs as much as a step
     hot: Hot, note: Note, generations: Generations, frame: Frame, inner: Generator[Any, Any, Any]
 ) -> Generator[Any, Any, Any]:
     """Step through a generator that was permitted on the hot path: no obligations, nothing to decide again."""
-    epoch, is_begun, _pep_running, sent, thrown = int(note[3].epoch), False, None, None, None
+    epoch, is_begun, _pep_running, sent, thrown = note[3].epoch, False, None, None, None
     # Its code is as deep as the call that made it, wherever it is stepped through.
     called = frame.exact() if frame.active else frame
     try:

@@ -14,9 +14,7 @@ import attrs
 
 from pep.extract import Requirement
 from pep.model import Resource
-from pep.plan import Plan, Raised, Reply, Returned, unwrap
-from pep.scope import Frame
-from pep.sources import Arguments, Computed, Constant, Parameter, Source, Template
+from pep.sources import Computed, Constant, Parameter, Template
 
 if TYPE_CHECKING:
     from pep.guard.site import Site
@@ -75,48 +73,3 @@ def plain_id(value: object) -> str | None:
             return None
     uuid = sys.modules.get("uuid")
     return str(value) if uuid is not None and type(value) is uuid.UUID else None
-
-
-@attrs.define(eq=False, repr=False)
-class Given:
-    """
-    A source that was read already, once: read again, it is what it was made from.
-
-    Args:
-        source: What was read.
-
-        reply: What came of it.
-    """
-
-    source: Source
-    reply: Reply | None
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The parameters it reads."""
-        return self.source.parameters
-
-    @property
-    def asynchronous(self) -> bool:
-        """Whether it can only be awaited."""
-        return self.source.asynchronous
-
-    @property
-    def type(self) -> str | None:
-        """The type of what it makes, where that is known before the call."""
-        return self.source.type
-
-    def read(self, arguments: Arguments, frame: Frame) -> Plan[Any]:
-        """Return what was read, or read it."""
-        reply, self.reply = self.reply, None
-        if reply is None:
-            return (yield from self.source.read(arguments, frame))
-        value = unwrap(reply)
-        source: Any = self.source
-        return (yield from source.settled(value, frame))
-
-
-def given_need(need: Requirement, given: Any) -> Requirement:  # noqa: ANN401  what an extractor gave, or `Raised`
-    """Return what a guard demands, its resource read already."""
-    reply: Reply = given if type(given) is Raised else Returned(given)
-    return attrs.evolve(need, resource=Given(need.resource, reply))

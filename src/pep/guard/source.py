@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import keyword
 import linecache
-import textwrap
 from collections.abc import Mapping
 from inspect import Parameter, Signature
 from types import CodeType, FunctionType
@@ -255,7 +254,7 @@ def _arguments(signature: Signature) -> tuple[str, str]:
 
 
 def _indented(text: str, levels: int) -> str:
-    return textwrap.indent(text.rstrip("\n"), "    " * levels)
+    return "\n".join(["    " * levels + line for line in text.rstrip("\n").split("\n")])
 
 
 def _registered(wanted: str, source: str) -> str:
