@@ -87,6 +87,8 @@ class Deciding:
     _record_id: str | None = attrs.field(default=None, init=False)
     #: What handlers have asked of the effective arguments just before the code runs.
     _seals: tuple[Callable[[Arguments], bool], ...] = attrs.field(default=(), init=False)
+    #: Whether the hot path decided it before, and was overtaken: what is late then is never excused.
+    repeated: bool = attrs.field(default=False, init=False)
     _intake: Intake = attrs.field(init=False)
     # What earlier decisions of this call consumed, and did not find again.
     _spent: list[Duty] = attrs.field(factory=list, init=False)
@@ -157,7 +159,7 @@ class Deciding:
             Halt: When it cannot be turned into any.
         """
         intake = self._intake
-        again = bool(intake.requests)
+        again = self.repeated or bool(intake.requests)
         # INVARIANT: the epoch before the extraction: what is revoked meanwhile may be what was extracted.
         epoch = self.wiring.generations.epoch if self.began is None or again else self.began[1]
         self._open((yield from intake.take(self.timing.deadline)), epoch, again=again)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import pep.guard.hot
-from pep import AccessDenied, Enforcer, Fault, Profile, Resource, acting_as
-from pep.audit import Correlation, MemorySink
+from pep import AccessDenied, AccessRequest, Enforcer, FailOpen, Fault, Profile, Resource, acting_as
+from pep.audit import Correlation, Kind, MemorySink
 from pep.audit.record import json_of, record_of
+from pep.errors import DecisionUnavailable, PDPTimeout
 from pep.guard.hot import UNPLUGGED, serves
 from pep.pdp import FunctionPDP
 from tests.guard.rigs import ALICE, wait
@@ -141,3 +142,41 @@ def test_guards_of_one_name_share_their_source_only_where_it_is_one() -> None:
     assert made("a") == made("a") == "<guard of somewhere.read>"
     assert made("a, b") == made("a, b") == "<guard of somewhere.read 2>"
     assert made("a, b, c") == "<guard of somewhere.read 3>"
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_an_outage_after_a_hit_was_overtaken_is_not_excused(compiled: bool) -> None:
+    """Policies that change under a hit have it decided again; what fails then opens nothing, as in the plan."""
+    asked: list[AccessRequest] = []
+
+    def decide(request: AccessRequest) -> bool:
+        asked.append(request)
+        if len(asked) > 1:
+            raise PDPTimeout
+        return True
+
+    class Swapping(MemorySink):
+        def __init__(self) -> None:
+            super().__init__()
+            keep, self.armed = self.take, False
+
+            def take(note: Any) -> None:
+                keep(note)
+                if self.armed and type(note) is tuple:
+                    self.armed = False
+                    enforcer._core.wiring().generations.swap()
+
+            self.take = take
+
+    sink = Swapping()
+    opening = Profile(permit_ttl=60, on_failure=FailOpen(on={Fault.TIMEOUT}, limit="100/minute"))
+    enforcer = Enforcer(decide, audit=sink, profiles={"document:read": opening}, compiled=compiled)
+    ran: list[str] = []
+    guarded = enforcer.guard("read", resource="document:{name}")(lambda name: ran.append(name))
+    with acting_as(ALICE):
+        guarded("1"), guarded("1")
+        sink.armed = True
+        with pytest.raises(DecisionUnavailable):
+            guarded("1")
+    assert ran == ["1", "1"]
+    assert [record["outcome"] for record in sink.of(Kind.DECISION)][-1] == "unavailable"

@@ -120,7 +120,7 @@ def started(  # noqa: PLR0917  everything there is to a call
             # What was revoked may be what was extracted.
             found, epoch = NOT_GIVEN, site.core.wiring().generations.epoch
         job = site.core.job(needs, bound.arguments, frame.exact(), site.entry, given=found, began=(began, epoch))
-    job.tries = tries
+    job.tries, job.deciding.repeated = tries, tries == 1
     return job, rebinder(bound, args, kwargs)
 
 

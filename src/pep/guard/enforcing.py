@@ -140,7 +140,7 @@ class Enforcing:
             message = "this `enforcing` was entered already; make a new one for each block"
             raise ConfigurationError(message)
         self._job = self._begin(self._action, self._resource)
-        self._job.tries = self._tries
+        self._job.tries, self._job.deciding.repeated = self._tries, self._tries == 1
         return self._job
 
     def _given(self, job: Enforcement) -> Grant:
