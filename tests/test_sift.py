@@ -28,8 +28,10 @@ from pep import (
     Subject,
     acting_as,
 )
+from pep.audit import MemorySink
 from pep.bulk import LISTED, keep_permitted
 from pep.errors import PDPReplyError, PDPTimeout
+from pep.policy import PolicySet, permit
 from pep.protocols import Phase
 from pep.testing import FakeClock, FakeHandler, FakeProvider
 from tests.property.test_hot_path import comparable, told
@@ -665,3 +667,18 @@ def test_what_is_revoked_while_it_is_compared_is_compared_again() -> None:
     epochs = iter([0, 1, 2, 2])
     assert pep.sift._holding(Moving(), [], [], 0) == []  # type: ignore[arg-type]
     assert list(epochs) == []
+
+
+def test_no_memory_is_nobody_s_denial() -> None:
+    """A converter that runs out of memory ends the filter, as it ends every call."""
+    enforcer = Enforcer(PolicySet([permit("all")]), audit=MemorySink())
+
+    class Thing:
+        """Something registered."""
+
+    def convert(_thing: Thing) -> Resource:
+        raise MemoryError
+
+    enforcer.resources.register(Thing, convert)
+    with acting_as(Subject("user", "alice")), pytest.raises(MemoryError):
+        enforcer.filter("read", [Resource("document", "1"), Thing()])

@@ -107,3 +107,15 @@ def test_notes_are_counted() -> None:
             read("a")
     assert len(sink.notes) == 3
     assert (enforcer.stats()["recorded"], enforcer.stats()["hits"], enforcer.stats()["misses"]) == (4, 3, 1)
+
+
+def test_a_clock_that_tells_no_time_costs_no_record() -> None:
+    """A note is told, at the beginning of time, and nothing is refused for it."""
+    sink, clock = Taken(), FakeClock()
+    enforcer = Enforcer(FunctionPDP(lambda _request: True, name="x", pure=True), audit=sink, clock=clock)
+    read = enforcer.guard("read", resource="document:{name}")(lambda name: name)
+    with acting_as(Subject("user", "alice")):
+        read("a")
+        clock.set_wall(float("nan"))
+        read("a")
+    assert json.loads(json_of(sink.notes[-1]))["time"] == "1970-01-01T00:00:00.000000Z"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,3 +55,11 @@ def test_those_that_return_nothing(fn: Callable[..., Any]) -> None:
 def test_those_that_may_return_something(fn: Callable[..., Any]) -> None:
     """What may return a value is stepped through, so that the value arrives."""
     assert not returns_nothing(fn)
+
+
+@pytest.mark.parametrize(("constant", "nothing"), [(None, True), (1, False)])
+def test_a_constant_may_be_returned_at_once(constant: object, nothing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.12 on that is an instruction of its own."""
+    instruction = SimpleNamespace(opname="RETURN_CONST", argval=constant)
+    monkeypatch.setattr("pep.guard.shape.dis.get_instructions", lambda _fn: [instruction])
+    assert returns_nothing(falls_off) is nothing

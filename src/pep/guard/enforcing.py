@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from pep.audit.noting import Note
 from pep.core import Core
@@ -127,12 +127,11 @@ class Enforcing:
 
     def _left_early(self, error: BaseException | None) -> None:
         """Leave a block that was entered on the hot path: nothing is due on its result."""
-        note, grant = self._note, self._grant
+        note, grant = cast("Note", self._note), cast("Grant", self._grant)
         # They hold each other, and a block is left far more often than the collector comes by.
         self._note = self._grant = None
-        if grant is not None:
-            self._core.void(grant)
-        if note is not None and error is not None and not self._released:
+        self._core.void(grant)
+        if error is not None and not self._released:
             note[0].raised(note, error)
 
     def _begun(self) -> Enforcement:

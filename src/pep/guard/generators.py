@@ -69,7 +69,8 @@ def guard_generator(site: Site) -> Any:  # noqa: ANN401  the function's own kind
             return slow(args, kwargs, frame, given)
         if noted.withheld:
             return again(args, kwargs, frame, given)
-        steps = walked(noted.hot, noted.note, noted.hot.wiring.generations, frame, site.fn(*args, **kwargs))
+        hot, note = noted.hot, noted.note
+        steps = walked(hot, note, note[3].epoch, hot.wiring.generations, frame, site.fn(*args, **kwargs))
         next(steps)
         return steps
 
@@ -167,11 +168,11 @@ class Walk:
         yield from job.finish(status, ran=started, error=error if status == "raised" else None)
 
 
-def walk(  # noqa: C901  a call of a function costs as much as a step
-    hot: Hot, note: Note, generations: Generations, frame: Frame, inner: Generator[Any, Any, Any]
+def walk(  # noqa: C901, PLR0917  a call of a function costs as much as a step
+    hot: Hot, note: Note, epoch: int, generations: Generations, frame: Frame, inner: Generator[Any, Any, Any]
 ) -> Generator[Any, Any, Any]:
     """Step through a generator that was permitted on the hot path: no obligations, nothing to decide again."""
-    epoch, is_begun, _pep_running, sent, thrown = note[3].epoch, False, None, None, None
+    is_begun, _pep_running, sent, thrown = False, None, None, None
     # Its code is as deep as the call that made it, wherever it is stepped through.
     called = frame.exact() if frame.active else frame
     try:

@@ -87,7 +87,7 @@ finally:
 """
 
 _WALK: Final = """\
-_pep_steps = _pep_walk(_pep_hot, _pep_note, _pep_generations, _pep_frame, _pep_fn({passed}))
+_pep_steps = _pep_walk(_pep_hot, _pep_note, _pep_epoch, _pep_generations, _pep_frame, _pep_fn({passed}))
 _pep_next(_pep_steps)
 return _pep_steps
 """
