@@ -669,16 +669,13 @@ def test_what_is_revoked_while_it_is_compared_is_compared_again() -> None:
     assert list(epochs) == []
 
 
-def test_no_memory_is_nobody_s_denial() -> None:
-    """A converter that runs out of memory ends the filter, as it ends every call."""
+def test_no_memory_is_nobody_s_denial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Running out of memory while requests are made ends the filter, as it ends every call."""
     enforcer = Enforcer(PolicySet([permit("all")]), audit=MemorySink())
 
-    class Thing:
-        """Something registered."""
-
-    def convert(_thing: Thing) -> Resource:
+    def exhausted(*_parts: object) -> None:
         raise MemoryError
 
-    enforcer.resources.register(Thing, convert)
+    monkeypatch.setattr(pep.sift, "_first", exhausted)
     with acting_as(Subject("user", "alice")), pytest.raises(MemoryError):
-        enforcer.filter("read", [Resource("document", "1"), Thing()])
+        enforcer.filter("read", [Resource("document", "1")])

@@ -193,15 +193,14 @@ class Deciding:
             yield from answer_all(self.wiring, self.answers, self.timing)
             moment = self._passed("decision", moment)
             outcome = self._settled()
-            if not self.duties and self.effective is self.arguments and not changed:
+            if not self.duties and not changed:
                 return self._weighed(outcome, record_id)
             yield from self._met_early(outcome)
             epoch = self.wiring.generations.epoch
             if not (yield from self._modified(outcome)):
                 yield from self._met_late(outcome)
                 recount(changed, self.duties)
-                if self.duties:
-                    self._passed("obligations", moment)
+                self._passed("obligations", moment)
                 return self._weighed(outcome, record_id)
             if again:
                 raise Halt(Fault.OBLIGATION)

@@ -119,7 +119,8 @@ class Noting:
         if not compared <= moment < compared + COMPARED:
             now = self.clock.boottime()
             offset = self.clock.wall() - now
-            self._compared = (min(now, moment), offset)
+            if math.isfinite(offset):
+                self._compared = (min(now, moment), offset)
         return moment + offset
 
     def _tail(self, hot: Any, note: Note, entry: Entry) -> tuple[Any, bytes]:  # noqa: ANN401  who tells it
