@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import traceback
+import uuid
 from typing import Any
 
 import pytest
@@ -133,15 +134,17 @@ def test_a_failure_shows_readable_lines(compiled: bool, kind: str) -> None:
 def test_guards_of_one_name_share_their_source_only_where_it_is_one() -> None:
     """What is guarded anew under one name has a file of its own, unless it is the same."""
     enforcer, _sink = enforcer_of()
+    # Nobody else guards anything there: files are the process's.
+    module = f"somewhere_{uuid.uuid4().hex}"
 
     def made(signature: str) -> str:
-        place: dict[str, Any] = {"__name__": "somewhere"}
+        place: dict[str, Any] = {"__name__": module}
         exec(f"def read({signature}): ...", place)  # noqa: S102  one name, several functions
         return str(enforcer.guard("read", resource=Resource("document", "1"))(place["read"]).__code__.co_filename)
 
-    assert made("a") == made("a") == "<guard of somewhere.read>"
-    assert made("a, b") == made("a, b") == "<guard of somewhere.read 2>"
-    assert made("a, b, c") == "<guard of somewhere.read 3>"
+    assert made("a") == made("a") == f"<guard of {module}.read>"
+    assert made("a, b") == made("a, b") == f"<guard of {module}.read 2>"
+    assert made("a, b, c") == f"<guard of {module}.read 3>"
 
 
 @pytest.mark.parametrize("compiled", [True, False])

@@ -84,7 +84,7 @@ def test_an_asynchronous_generator_stops_too() -> None:
 def test_a_call_revoked_in_flight_counts_once() -> None:
     """It is decided again, and what it consumed is not consumed twice."""
     once = Obligation("once", {"key": "context.nonce", "ttl": 60})
-    decide = permit(once, Obligation("rate-limit", {"limit": "1/day"}))
+    decide = permit(Obligation("doubt"), once, Obligation("rate-limit", {"limit": "1/day"}))
 
     class Revoking(MemorySink):
         armed = True
@@ -95,7 +95,8 @@ def test_a_call_revoked_in_flight_counts_once() -> None:
                 self.armed = False
                 enforcer.invalidate(subject=ALICE)
 
-    enforcer = Enforcer(lambda _request: decide, audit=Revoking(), obligations=[Once(), RateLimit()])
+    handlers = [Doubting(last=True), Once(), RateLimit()]
+    enforcer = Enforcer(lambda _request: decide, audit=Revoking(), obligations=handlers)
     enforcer.enforce("read", DOCUMENT, subject=ALICE, context={"nonce": "a"}).use()
     with pytest.raises(AccessDenied):
         enforcer.enforce("read", DOCUMENT, subject=ALICE, context={"nonce": "a"})

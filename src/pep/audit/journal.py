@@ -76,10 +76,8 @@ class Journal:
 
     def belongs(self) -> Mapping[str, Any]:
         """Tell what a record that is made now belongs to; what fails is counted, and tells nothing."""
-        if self.correlation is None:
-            return EMPTY
         try:
-            found = self.correlation()
+            found = None if self.correlation is None else self.correlation()
             return EMPTY if found is None else found.fields()
         except Exception:  # noqa: BLE001  telemetry never fails a call
             self.count("uncorrelated")

@@ -240,11 +240,11 @@ def carry_over(spent: list[Duty], duties: Sequence[Duty]) -> None:
         duties: The ledger of the decision that is made now.
     """
     for duty in duties:
-        for earlier in spent:
-            if (earlier.obligation, earlier.request, earlier.phase) == (duty.obligation, duty.request, duty.phase):
-                duty.status = Status.DISCHARGED
-                spent.remove(earlier)
-                break
+        wanted = duty.obligation, duty.request, duty.phase
+        alike = (earlier for earlier in spent if (earlier.obligation, earlier.request, earlier.phase) == wanted)
+        if (same := next(alike, None)) is not None:
+            duty.status = Status.DISCHARGED
+            spent.remove(same)
 
 
 def _declared(name: str, handler: ObligationHandler) -> _Declared:
