@@ -15,6 +15,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "pep"
 LAYERS = {
     "errors": 0,
     "asynchronous": 0,
+    "collecting": 0,
     "locks": 0,
     "frozen": 0,
     "decision": 0,

@@ -1,7 +1,7 @@
 """
 An awaitable that notices when nobody awaits it.
 
-Imports nothing of the library.
+Imports what a finaliser may do only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, TypeVar
+
+from pep.collecting import aside
 
 T = TypeVar("T")
 
@@ -65,6 +67,6 @@ class Asked(Coroutine[Any, Any, T]):
         if getattr(self, "_inner", self) is not None:
             return
         try:
-            self._dropped()
+            aside(self._dropped)
         finally:
             warnings.warn(f"`{self.__name__}` was never awaited: nothing was decided", RuntimeWarning, stacklevel=2)

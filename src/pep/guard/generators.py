@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 from pep.audit.noting import Note
+from pep.collecting import COLLECTOR, aside
 from pep.enforcement import Enforcement, Stage, denial
 from pep.errors import ConfigurationError
 from pep.fault import Fault
@@ -209,8 +210,8 @@ def walk(  # noqa: C901, PLR0917  a call of a function costs as much as a step
         if _pep_running is not None:
             frame.active -= 1
         # Recorded before its own cleanup, which may raise.
-        hot.dropped(note, error, started=is_begun)
-        framed(called.inner(), inner.close)
+        aside(hot.dropped, note, error, started=is_begun)
+        aside(framed, called.inner(), inner.close)
         raise
 
 
@@ -276,8 +277,8 @@ def _stepped(walk: Walk, inner: Generator[Any, Any, Any]) -> Generator[Any, Any,
                 step = functools.partial(inner.throw, thrown)
     except BaseException as error:
         # Recorded before its own cleanup, which may raise.
-        core.run(walk.job, walk.ending(error, started=started))
-        framed(walk.job.inner, inner.close)
+        aside(core.run, walk.job, walk.ending(error, started=started))
+        aside(framed, walk.job.inner, inner.close)
         raise
     return unwrap(core.run(walk.job, walk.job.release(result)))
 
@@ -308,8 +309,9 @@ async def _astepped(
                 step = functools.partial(inner.athrow, thrown)
     except BaseException as error:
         # Recorded before anything is awaited: a second cancellation finds it done.
-        core.run_closing(walk.job, walk.ending(error, started=True))
-        await aframed(walk.job.inner, inner.aclose)
+        aside(core.run_closing, walk.job, walk.ending(error, started=True))
+        # The collector waits for nothing: what it closes closes in its own frame.
+        await (inner.aclose() if COLLECTOR.at_work else aframed(walk.job.inner, inner.aclose))
         raise
     unwrap(await core.arun(walk.job, walk.job.release(None)))
 

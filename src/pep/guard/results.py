@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from pep.bulk import keep_permitted
+from pep.collecting import COLLECTOR, aside
 from pep.core import Core
 from pep.enforcement import Enforcement
 from pep.errors import ConfigurationError, ExtractionError
@@ -243,7 +244,7 @@ def _items(look: _Looked, inner: Generator[Any, Any, Any]) -> Generator[Any, Non
                     yield kept
                 few = []
     finally:
-        framed(frame, inner.close)
+        aside(framed, frame, inner.close)
     if result is None:
         return None
     # What a generator returns is a result, too: decided about like an item.
@@ -267,4 +268,4 @@ async def _aitems(look: _Looked, inner: AsyncGenerator[Any, Any]) -> AsyncGenera
                     yield kept
                 few = []
     finally:
-        await aframed(frame, inner.aclose)
+        await (inner.aclose() if COLLECTOR.at_work else aframed(frame, inner.aclose))
