@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,3 +32,22 @@ def pytest_collection_finish() -> None:
     """Take what was collected out of the garbage collector's sight: tests that collect would look at all of it."""
     gc.collect()
     gc.freeze()
+
+
+class Untraced:
+    """Takes coverage off a thread while it forks: another may hold its lock, which the child would wait for in vain."""
+
+    def __init__(self) -> None:
+        self.tracer: Any = None
+
+    def before(self) -> None:
+        self.tracer = sys.gettrace()
+        sys.settrace(None)
+
+    def after(self) -> None:
+        sys.settrace(self.tracer)
+
+
+if hasattr(os, "register_at_fork") and sys.gettrace() is not None:
+    UNTRACED = Untraced()
+    os.register_at_fork(before=UNTRACED.before, after_in_parent=UNTRACED.after)
