@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from pep.plan import Gather, Invoke, Plan, Raised, Reply, Returned, Sleep, Step, bounded
+from pep.plan import Gather, Invoke, Plan, Raised, Reply, Returned, Send, Sleep, Step, bounded
 from pep.replies import advance, brought, close, late
 
 
@@ -83,7 +83,7 @@ class SideBySide:
             if step is None:
                 self._replies[number] = ended
                 return
-            if isinstance(step, Sleep) or (isinstance(step, Invoke) and step.threaded):
+            if isinstance(step, (Sleep, Send)) or (isinstance(step, Invoke) and step.threaded):
                 self._waiting.add(number)
                 self._performer.start(step, lambda landed: self._landed.put((number, landed)))
                 return

@@ -13,7 +13,7 @@ import attrs
 
 from pep.cache import Key
 from pep.decision import decision_of, malformed
-from pep.errors import AttributeProviderError, ExtractionError, PDPReplyError
+from pep.errors import AttributeProviderError, ExtractionError, PDPMismatched, PDPReplyError
 from pep.fault import Fault, fault_of
 from pep.flights import Ended, Flight, is_aboard, step_aboard, step_off
 from pep.keeping import Came, Checked, came_of, epoch_of, keep, key_of, serve_cached, serve_stale
@@ -346,20 +346,20 @@ def batch_of(reply: Reply, wanted: int) -> list[Checked]:
     if type(values) not in {list, tuple}:
         return [(None, Fault.MALFORMED, malformed(values))] * wanted
     if len(values) != wanted:
-        error = PDPReplyError("a batch was answered with more or fewer decisions than were asked for")
+        error = PDPMismatched("a batch was answered with more or fewer decisions than were asked for")
         return [(None, Fault.MISMATCHED, error)] * wanted
     return [_answered(value) for value in values]
 
 
 def _checked(reply: Reply) -> Checked:
-    if isinstance(reply, Raised):
-        return None, fault_of(reply.error), reply.error
-    return _answered(reply.value)
+    return _answered(reply if isinstance(reply, Raised) else reply.value)
 
 
 def _answered(value: object) -> Checked:
     if type(value) is Decision:
         return value, None, None
+    if type(value) is Raised:
+        return None, fault_of(value.error), value.error
     try:
         return decision_of(value), None, None
     except PDPReplyError as error:

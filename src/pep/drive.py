@@ -23,8 +23,10 @@ from pep.plan import (
     Launch,
     Plan,
     Raised,
+    Remaining,
     Reply,
     Returned,
+    Send,
     Sleep,
     Step,
     Wait,
@@ -33,7 +35,7 @@ from pep.plan import (
     discard,
 )
 from pep.protocols import Clock
-from pep.replies import advance, brought, close, late, settled, within
+from pep.replies import advance, brought, close, late, sent, settled, within
 from pep.scope import NOBODY, Frame, enter_frame, leave_frame
 from pep.threads import Threads
 
@@ -137,6 +139,11 @@ class Performer:
                 return self._called(None, step.sink.record, (step.record,), step.deadline)
             case Dispatch():
                 return within(step.frame, step.fn, step.args, step.kwargs)
+            case Send():
+                left = self.left(step.deadline)
+                return brought(self._called(None, sent, (step, left, False), step.deadline))
+            case Remaining():
+                return Returned(self.left(step.deadline))
             case Sleep():
                 time.sleep(min(step.seconds, self.left(step.deadline)))
                 return Returned(None, suspended=True)
@@ -233,6 +240,11 @@ class APerformer:
                 return await self._called(None, step.sink.record, (step.record,), step.deadline)
             case Dispatch():
                 return await self._dispatch(step)
+            case Send():
+                left = self.closing.left(step.deadline)
+                return await self._called(None, sent, (step, left, True), step.deadline)
+            case Remaining():
+                return self.closing.perform(step)
             case Sleep():
                 return await self._sleep(step)
             case Gather():

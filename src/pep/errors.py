@@ -19,7 +19,9 @@ The error tree. Imports nothing of the library.
     │   │   ├── PDPTimeout
     │   │   └── PDPOverloaded
     │   ├── PDPRejected
+    │   ├── PDPInsecure
     │   └── PDPReplyError
+    │       └── PDPMismatched           a batch short, long or reordered
     └── ConfigurationError
     GuardWarning                        a warning: guarded, but easily undone
 """
@@ -190,15 +192,35 @@ class PDPTimeout(PDPUnavailable):
 
 
 class PDPOverloaded(PDPUnavailable):
-    """The policy decision point, or what shields it, refused for load."""
+    """
+    The policy decision point, or what shields it, refused for load.
+
+    Attributes:
+        retry_after: In how many seconds it asked to be tried again, if it did.
+    """
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _overloaded, (type(self), self.args[0], self.retry_after)
 
 
 class PDPRejected(PDPError):
     """The policy decision point refused this enforcement point itself."""
 
 
+class PDPInsecure(PDPError):
+    """The policy decision point could not prove who it is, or the connection to it was not what was asked for."""
+
+
 class PDPReplyError(PDPError):
     """The policy decision point's answer was not a decision."""
+
+
+class PDPMismatched(PDPReplyError):
+    """A batch was answered with more, fewer or other decisions than were asked for."""
 
 
 class ConfigurationError(PEPError):
@@ -207,6 +229,10 @@ class ConfigurationError(PEPError):
 
 class GuardWarning(UserWarning):
     """A guard was placed where something around it undoes it."""
+
+
+def _overloaded(kind: type[PDPOverloaded], message: str, retry_after: float | None) -> PDPOverloaded:
+    return kind(message, retry_after=retry_after)
 
 
 def _unpickled(kind: type[AccessDenied], args: tuple[Any, ...], state: dict[str, Any]) -> AccessDenied:

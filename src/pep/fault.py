@@ -11,6 +11,8 @@ from enum import Enum
 from typing import Final
 
 from pep.errors import (
+    PDPInsecure,
+    PDPMismatched,
     PDPOverloaded,
     PDPRejected,
     PDPReplyError,
@@ -52,6 +54,8 @@ _FAULTS: Final[tuple[tuple[type[BaseException], Fault], ...]] = (
     (PDPOverloaded, Fault.OVERLOADED),
     (PDPUnavailable, Fault.UNREACHABLE),
     (PDPRejected, Fault.REJECTED),
+    (PDPInsecure, Fault.INSECURE),
+    (PDPMismatched, Fault.MISMATCHED),
     (PDPReplyError, Fault.MALFORMED),
     (TimeoutError, Fault.TIMEOUT),
     (ConnectionError, Fault.UNREACHABLE),

@@ -3,160 +3,78 @@ Plans: logic free of I/O, written once for both worlds.
 
 A plan is a generator that yields *steps*, frozen data that each describe one effect on the
 world, and returns a value. A driver performs the steps and sends a *reply* back: what user code
-returned or raised crosses as a value, never thrown raw. Imports the error tree only.
+returned or raised crosses as a value, never thrown raw. Imports steps and the error tree only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
 import attrs
 
 from pep.errors import PDPReplyError
-from pep.frozen import fields_repr
+from pep.exchange import HTTPReply, HTTPRequest
+from pep.steps import (
+    STEPS,
+    Dispatch,
+    Eventual,
+    Gather,
+    Invoke,
+    Launch,
+    Plan,
+    Raised,
+    Remaining,
+    Reply,
+    Returned,
+    Send,
+    Sleep,
+    Step,
+    Wait,
+    Write,
+)
 
 if TYPE_CHECKING:
-    from pep.flights import Flight
+    from pep.protocols import Transport
+
+__all__ = [
+    "Begun",
+    "Dispatch",
+    "Eventual",
+    "Gather",
+    "HTTPReply",
+    "HTTPRequest",
+    "Invoke",
+    "Launch",
+    "Plan",
+    "Raised",
+    "Remaining",
+    "Reply",
+    "Returned",
+    "Send",
+    "Sleep",
+    "Step",
+    "Wait",
+    "Write",
+    "attempt",
+    "awaitable",
+    "begin",
+    "bounded",
+    "call",
+    "contain",
+    "discard",
+    "gather",
+    "having",
+    "pending",
+    "remaining",
+    "send",
+    "sleep",
+    "unwrap",
+]
 
 T = TypeVar("T")
-
-
-@final
-@attrs.frozen(repr=False)
-class Returned(Generic[T]):
-    """What a step came to: a value, and whether the world went on meanwhile."""
-
-    value: T
-    suspended: bool = False
-
-    __repr__ = fields_repr
-
-
-@final
-@attrs.frozen(repr=False)
-class Raised:
-    """What a step came to: an exception, and whether the world went on meanwhile."""
-
-    error: Exception
-    suspended: bool = False
-
-    __repr__ = fields_repr
-
-
-Reply: TypeAlias = "Returned[Any] | Raised"
-
-
-@attrs.frozen(eq=False, repr=False)
-class Invoke:
-    """
-    Call a user's callable; an awaitable it returns is awaited where that can be.
-
-    Args:
-        fn: The callable.
-
-        args: Its positional arguments.
-
-        deadline: When the answer is too late, on the monotonic clock, in seconds.
-
-        threaded: Whether to call it on a thread of its own, so that a deadline can cut it short.
-
-        frame: The frame it runs in; None is no subject at all.
-
-        kept: Whether an awaitable it returns is the answer, for another step to await.
-    """
-
-    fn: Callable[..., Any]
-    args: tuple[Any, ...] = ()
-    deadline: float | None = None
-    threaded: bool = False
-    frame: object | None = None
-    kept: bool = False
-
-    __repr__ = fields_repr
-
-
-@attrs.frozen(eq=False, repr=False)
-class Write:
-    """Hand one audit record to a sink, by a deadline on the monotonic clock."""
-
-    sink: Any
-    record: Any
-    deadline: float | None = None
-
-    __repr__ = fields_repr
-
-
-@attrs.frozen(eq=False, repr=False)
-class Dispatch:
-    """Run the protected code, in the caller's own frame and under no deadline."""
-
-    fn: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    frame: object | None = None
-
-    __repr__ = fields_repr
-
-
-@attrs.frozen(eq=False, repr=False)
-class Sleep:
-    """Wait for so many seconds, but not past the deadline."""
-
-    seconds: float
-    deadline: float | None = None
-
-    __repr__ = fields_repr
-
-
-@attrs.frozen(eq=False, repr=False)
-class Gather:
-    """Run plans side by side; the reply's value holds their replies in the order of the plans."""
-
-    plans: tuple[Generator[Any, Any, Any], ...]
-    deadline: float | None = None
-
-    __repr__ = fields_repr
-
-
-class Launch(NamedTuple):
-    """
-    Let a plan fly: what it returns lands a flight.
-
-    It is run to its end here; in asyncio in a task of its own, which goes on when whoever launched it is cut off.
-
-    Args:
-        plan: What remains to be done.
-
-        flight: What its end lands.
-
-        deadline: When it is overdue, on the monotonic clock, in seconds; its own steps are bound by that already.
-    """
-
-    plan: Generator[Any, Any, Any]
-    flight: Flight
-    deadline: float | None = None
-
-
-class Wait(NamedTuple):
-    """
-    Wait for a flight to land, by a deadline on the monotonic clock.
-
-    The reply's value is what landed, or why it brings no answer: one of `pep.flights.Ended`.
-    """
-
-    flight: Flight
-    deadline: float | None = None
-
-
-Step: TypeAlias = "Invoke | Write | Dispatch | Sleep | Gather | Launch | Wait"
-Plan: TypeAlias = Generator[Step, Any, T]
-#: What an extension point may answer with: a plan, an awaitable, or the plain value.
-Eventual: TypeAlias = Plan[T] | Awaitable[T] | T
-
-_STEPS = (Invoke, Write, Dispatch, Sleep, Gather, Launch, Wait)
 
 
 def attempt(
@@ -251,6 +169,31 @@ def sleep(seconds: float) -> Plan[None]:
     unwrap((yield Sleep(seconds)))
 
 
+def send(transport: Transport, request: HTTPRequest) -> Plan[HTTPReply]:
+    """
+    Send one HTTP request, in either world, within whatever deadline binds the plan.
+
+    Returns:
+        The reply, whatever its status.
+
+    Raises:
+        PDPReplyError: When the transport answers with anything but an `HTTPReply`.
+
+        Exception: What the transport raised; see `pep.protocols.Transport`.
+    """
+    reply = unwrap((yield Send(transport, request)))
+    if not isinstance(reply, HTTPReply):
+        message = f"a transport must answer with an `HTTPReply`, not `{type(reply).__name__}`"
+        raise PDPReplyError(message)
+    return reply
+
+
+def remaining() -> Plan[float]:
+    """Tell how many seconds the plan has left; a very long time where no deadline binds it."""
+    left: float = unwrap((yield Remaining()))
+    return left
+
+
 def gather(*plans: Plan[T], deadline: float | None = None) -> Plan[tuple[Returned[T] | Raised, ...]]:
     """
     Run plans side by side.
@@ -343,7 +286,7 @@ def bounded(plan: Plan[T] | Begun[T], deadline: float | None) -> Plan[T]:
 
 
 def _step(value: object) -> Step:
-    if not isinstance(value, _STEPS):
+    if not isinstance(value, STEPS):
         message = f"a plan must yield steps, not `{type(value).__name__}`; use `yield from call(...)`"
         raise PDPReplyError(message)
     return value
@@ -352,6 +295,6 @@ def _step(value: object) -> Step:
 def _sooner(step: Step, deadline: float | None) -> Step:
     if deadline is None or isinstance(step, Dispatch) or (step.deadline is not None and step.deadline <= deadline):
         return step
-    if isinstance(step, (Launch, Wait)):
+    if isinstance(step, (Launch, Wait, Send, Remaining)):
         return step._replace(deadline=deadline)
     return attrs.evolve(step, deadline=deadline)

@@ -19,8 +19,12 @@ from pep.model import AccessRequest, Action, Decision, Obligation, Resource, Sub
 from pep.verdict import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from pep.audit.record import Record
-    from pep.plan import Eventual
+    from pep.exchange import HTTPReply, HTTPRequest
+    from pep.found import Found
+    from pep.plan import Eventual, Raised
     from pep.policy.partial import RowFilter
     from pep.profile import Guarantee
 
@@ -60,8 +64,8 @@ class PDP(Protocol):
 class BatchPDP(PDP, Protocol):
     """A decision point that answers many requests at once."""
 
-    def decide_many(self, requests: Sequence[AccessRequest], /) -> Eventual[Sequence[Decision]]:
-        """Answer every request, in order, from one revision."""
+    def decide_many(self, requests: Sequence[AccessRequest], /) -> Eventual[Sequence[Decision | Raised]]:
+        """Answer every request, in order, from one revision; `Raised` says that there is no answer to one of them."""
         ...
 
 
@@ -73,6 +77,55 @@ class RowFilterPDP(PDP, Protocol):
         self, subject: Subject, action: Action | str, resource_type: str, *, context: Mapping[str, Any]
     ) -> Eventual[RowFilter]:
         """Answer with `AllowAll`, `DenyAll` or a `Conditional`."""
+        ...
+
+
+@runtime_checkable
+class SearchPDP(PDP, Protocol):
+    """
+    A decision point that finds what could be permitted; each hit is a candidate, and checked before it is relied on.
+
+    Source:
+        AuthZEN Authorization API 1.0 §8 (search).
+    """
+
+    def search(self, wanted: str, request: AccessRequest, /) -> Eventual[Found]:
+        """
+        Find the subjects, resources or actions that would complete a request.
+
+        Args:
+            wanted: ``"subject"``, ``"resource"`` or ``"action"``: of that part of the request only the type counts,
+                of an action nothing.
+
+            request: The others.
+        """
+        ...
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """What sends HTTP requests, in both worlds."""
+
+    def send(self, request: HTTPRequest, /, *, timeout: float, awaiting: bool) -> HTTPReply | Awaitable[HTTPReply]:
+        """
+        Send one request, and return the whole reply, whatever its status.
+
+        Args:
+            request: What is sent.
+
+            timeout: How long all of it may take together, in seconds.
+
+            awaiting: Whether the caller is a task that awaits the reply; else it has to be there on return.
+
+        Raises:
+            PDPTimeout: When the time was over.
+
+            PDPUnavailable: When there was no connection, or it broke.
+
+            PDPInsecure: When the server could not prove who it is.
+
+            PDPReplyError: When what came back is no reply, or over the caps.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from pep.plan import Plan, Raised, Reply, Returned, Step
+from pep.plan import Plan, Raised, Reply, Returned, Send, Step
 from pep.scope import Frame, enter_frame, leave_frame
 
 
@@ -72,6 +72,11 @@ def close(plan: Generator[Any, Any, Any]) -> None:
     """Close a plan; one that yields or fails while it closes is left as it is."""
     with suppress(Exception):
         plan.close()
+
+
+def sent(step: Send, timeout: float, awaiting: bool) -> Any:  # noqa: ANN401  a reply, or what has to be awaited
+    """Have a transport send a request, in so many seconds."""
+    return step.transport.send(step.request, timeout=timeout, awaiting=awaiting)
 
 
 def late() -> TimeoutError:

@@ -14,11 +14,26 @@ import time
 from collections.abc import Callable
 from functools import partial
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pep.audit.record import Record, record_of
 from pep.errors import AuditError, ConfigurationError
-from pep.plan import Dispatch, Gather, Invoke, Launch, Plan, Raised, Reply, Returned, Sleep, Step, Wait, Write
+from pep.plan import (
+    Dispatch,
+    Gather,
+    Invoke,
+    Launch,
+    Plan,
+    Raised,
+    Remaining,
+    Reply,
+    Returned,
+    Send,
+    Sleep,
+    Step,
+    Wait,
+    Write,
+)
 from pep.protocols import Clock
 
 if sys.version_info >= (3, 11):
@@ -28,6 +43,9 @@ else:
 
 if TYPE_CHECKING:
     import asyncio
+
+#: How long a request of a sink may take that states no deadline, in seconds.
+PATIENCE: Final = 30.0
 
 
 class Delivery:
@@ -123,10 +141,18 @@ class Delivery:
                 return Returned(None, suspended=True)
             case Gather():
                 return Returned(tuple(_outcome(self._run, plan) for plan in step.plans), suspended=True)
+            case Send():
+                sending = partial(step.transport.send, timeout=self._left(step.deadline), awaiting=False)
+                return _outcome(sending, step.request)
+            case Remaining():
+                return Returned(self._left(step.deadline))
             case Launch() | Wait():
                 return Raised(AuditError("a sink's plan cannot share a decision with other callers"))
             case _:
                 assert_never(step)
+
+    def _left(self, deadline: float | None) -> float:
+        return PATIENCE if deadline is None else max(0.0, deadline - self._clock.monotonic())
 
     def _invoke(self, fn: Callable[..., Any], args: tuple[Any, ...], deadline: float | None) -> Reply:
         if deadline is not None and self._clock.monotonic() > deadline:

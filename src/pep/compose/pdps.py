@@ -11,11 +11,11 @@ from itertools import product
 from typing import Any, Final
 
 from pep.compose.combine import Algorithm, Extended, combine, extended
-from pep.decision import Decision, Effect, decision_of
+from pep.compose.parts import awaited_part, checked_part, decided, part_name
+from pep.decision import Decision, Effect
 from pep.errors import ConfigurationError
-from pep.extract import is_asynchronous
 from pep.model import AccessRequest
-from pep.plan import Plan, Raised, Returned, attempt, contain, gather
+from pep.plan import Plan, Raised, Returned, contain, gather
 from pep.protocols import PDP
 
 # These look at their parts in order, and stop at what decides.
@@ -59,15 +59,11 @@ class CombinedPDP:
             message = "combine at least one decision point by an `Algorithm`; nothing must never be an answer"
             raise ConfigurationError(message)
         for pdp in self._pdps:
-            if isinstance(pdp, type) or not isinstance(pdp, PDP):
-                message = f"`{_name(pdp)}` is no decision point; wrap a function in `FunctionPDP`"
-                raise ConfigurationError(message)
+            checked_part(pdp)
         #: Its identity.
-        self.name = name or f"{algorithm.value}({','.join(map(_name, self._pdps))})"
+        self.name = name or f"{algorithm.value}({','.join(map(part_name, self._pdps))})"
         #: Whether it can only be awaited.
-        self.asynchronous = any(
-            getattr(p, "asynchronous", False) is True or is_asynchronous(p.decide) for p in self._pdps
-        )
+        self.asynchronous = awaited_part(self._pdps)
 
     @property
     def pure(self) -> bool:
@@ -98,7 +94,7 @@ class CombinedPDP:
     def _in_order(self, request: AccessRequest) -> Plan[Sequence[Returned[Decision] | Raised]]:
         replies: list[Returned[Decision] | Raised] = []
         for pdp in self._pdps:
-            reply = yield from contain(_decided(pdp, request))
+            reply = yield from contain(decided(pdp, request))
             replies.append(reply)
             if self._algorithm is Algorithm.FIRST_APPLICABLE and isinstance(reply, Raised):
                 break
@@ -107,22 +103,10 @@ class CombinedPDP:
         return replies
 
     def _side_by_side(self, request: AccessRequest) -> Plan[Sequence[Returned[Decision] | Raised]]:
-        return (yield from gather(*[_decided(pdp, request) for pdp in self._pdps]))
+        return (yield from gather(*[decided(pdp, request) for pdp in self._pdps]))
 
     def _matters(self, decisions: Sequence[Decision], failed: int) -> bool:
         """Whether the failed parts could have said what changes the effect."""
         known = [extended(one.effect) for one in decisions]
         guesses = product(Extended, repeat=min(failed, _GUESSED))
         return len({self._algorithm.of([*known, *guess]).collapse() for guess in guesses}) > 1
-
-
-def _decided(pdp: PDP, request: AccessRequest) -> Plan[Decision]:
-    reply = yield from attempt(pdp.decide, request)
-    if isinstance(reply, Raised):
-        raise reply.error
-    return decision_of(reply.value)
-
-
-def _name(pdp: object) -> str:
-    name = getattr(pdp, "name", None)
-    return name if type(name) is str else pdp.__name__ if isinstance(pdp, type) else type(pdp).__name__
