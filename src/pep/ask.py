@@ -16,7 +16,7 @@ from pep.decision import decision_of, malformed
 from pep.errors import AttributeProviderError, ExtractionError, PDPMismatched, PDPReplyError
 from pep.fault import Fault, fault_of
 from pep.flights import Ended, Flight, is_aboard, step_aboard, step_off
-from pep.keeping import Came, Checked, came_of, epoch_of, keep, key_of, serve_cached, serve_stale
+from pep.keeping import Came, Checked, came_of, epoch_of, keep, key_of, overtaken, serve_cached, serve_stale
 from pep.model import AccessRequest, Decision
 from pep.plan import (
     Invoke,
@@ -126,9 +126,23 @@ def answer_all(wiring: Wiring, answers: Sequence[Answer], timing: Timing) -> Pla
         for answer, came in zip(asked, (yield from _ask(wiring, asked, timing.deadline)), strict=True):
             answer.decision, answer.fault, answer.cause, answer.epoch, _ = came
             _taken(answer, slow, early=early)
+    if wiring.shapes.consistent:
+        asked += yield from _ask_overtaken(wiring, answers, timing.deadline, slow, early=early)
     for answer in asked:
         if answer.fault is not None:
             serve_stale(wiring, answer)
+
+
+def _ask_overtaken(
+    wiring: Wiring, answers: Sequence[Answer], deadline: float, slow: Fault, *, early: bool
+) -> Plan[list[Answer]]:
+    """Ask about hits after all, where other answers have brought a newer consistency token; return what was asked."""
+    hits = [answer for answer in answers if overtaken(wiring, answer)]
+    for answer, came in zip(hits, (yield from _ask(wiring, hits, deadline)) if hits else (), strict=True):
+        answer.decision, answer.fault, answer.cause, answer.epoch, _ = came
+        answer.cached, answer.age = False, None
+        _taken(answer, slow, early=early)
+    return hits
 
 
 def _enrich_all(wiring: Wiring, answers: Sequence[Answer], timing: Timing) -> Plan[None]:

@@ -164,7 +164,7 @@ class _Batch:
 
     def withhold_revoked(self) -> Plan[None]:
         """Withhold what was revoked since, until nothing is: the list takes effect when this returns."""
-        while lost := [job for job in self._kept if job.verdict.allowed and not job.holds()]:
+        while lost := [job for job in self._kept if job.verdict.allowed and not job.holds(starting=True)]:
             for job in lost:
                 job.refuse(Fault.REVOKED)
             record = outcome_record(self._first, "withheld", kept_fields(_ids(lost), "revoked"))

@@ -17,6 +17,7 @@ from pep.extract import NOT_GIVEN, Requirement
 from pep.fault import Fault
 from pep.frozen import EMPTY
 from pep.intake import Arguments, Halt, Intake
+from pep.keeping import overtaken
 from pep.model import AccessRequest
 from pep.obligations.ledger import Duty, carry_over, discharge, recount
 from pep.plan import Plan
@@ -341,7 +342,7 @@ class Deciding:
         # INVARIANT: what runs is what was confirmed.
         if not all(seal(self.effective) is True for seal in self._seals):
             return Fault.EXTRACTION
-        return None if self.holds() else Fault.REVOKED
+        return None if self.holds(starting=True) else Fault.REVOKED
 
     def latency(self) -> dict[str, float]:
         """Return how long each stage took, in seconds, and all of it so far."""
@@ -359,13 +360,15 @@ class Deciding:
 
     # What it rests on.
 
-    def holds(self) -> bool:
-        """Tell whether nothing this call rests on was revoked since."""
+    def holds(self, *, starting: bool = False) -> bool:
+        """Tell whether nothing this call rests on was revoked since; nor overtaken, where it only starts."""
         generations = self.wiring.generations
         for answer in self.answers:
             # The usual case without a call: nothing at all was revoked since.
             unmoved = answer.shadowed or answer.epoch == generations.epoch
             if not unmoved and not generations.holds(answer.request, answer.epoch):
+                return False
+            if starting and overtaken(self.wiring, answer):
                 return False
         if not self.duties:
             return True

@@ -362,9 +362,9 @@ class Enforcement:
         """When it started and ends."""
         return self.deciding.timing
 
-    def holds(self) -> bool:
+    def holds(self, *, starting: bool = False) -> bool:
         """Tell whether nothing this call rests on was revoked since."""
-        return self.deciding.holds()
+        return self.deciding.holds(starting=starting)
 
     def profiles(self) -> list[Profile]:
         """Return the profiles it is enforced by; all that may be, until the requests are known."""

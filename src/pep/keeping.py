@@ -57,7 +57,7 @@ def serve_cached(wiring: Wiring, answer: Answer, *, again: bool = False) -> bool
     if entry is None:
         return False
     epoch = wiring.generations.epoch
-    if not wiring.generations.holds(answer.request, entry.epoch):
+    if not wiring.generations.holds(answer.request, entry.epoch) or wiring.shapes.is_past(entry.decision.revision):
         wiring.cache.refuse(entry)
         return False
     # Nothing it rests on was revoked up to here: the next hit compares one number.
@@ -65,6 +65,12 @@ def serve_cached(wiring: Wiring, answer: Answer, *, again: bool = False) -> bool
     answer.decision, answer.cached, answer.epoch = entry.decision, True, epoch
     answer.age = max(0.0, answer.started - entry.started)
     return True
+
+
+def overtaken(wiring: Wiring, answer: Answer) -> bool:
+    """Tell whether an answer is a hit on what another consistency token came after; in an outage none can."""
+    hit = answer.cached and answer.fault is None and answer.decision is not None
+    return hit and answer.decision is not None and wiring.shapes.is_past(answer.decision.revision)
 
 
 def key_of(wiring: Wiring, answer: Answer) -> Key:
@@ -86,7 +92,11 @@ def came_of(wiring: Wiring, answer: Answer, checked: Checked) -> Came:
 def epoch_of(wiring: Wiring, answer: Answer, decision: Decision) -> int:
     """Return the epoch a decision holds from: a new one, where new policies gave it."""
     revision, shapes = decision.revision, wiring.shapes
-    if revision is None or revision == shapes.revision or not wiring.pure or shapes.swaps:
+    if revision is None or revision == shapes.revision or shapes.swaps:
+        return answer.epoch
+    if shapes.consistent:
+        shapes.see(revision, answer.started, wiring.clock.boottime())
+    if shapes.consistent or not wiring.pure:
         return answer.epoch
     return _revised(wiring, answer, revision)
 
@@ -109,7 +119,8 @@ def keep(wiring: Wiring, answer: Answer, decision: Decision, epoch: int) -> floa
     if isinstance(profile.on_failure, FailStale):
         wiring.stale.put(key_of(wiring, answer), Entry(decision, started, expiry(started, decision.ttl), epoch))
     ttl = profile.permit_ttl if decision.effect is Effect.PERMIT else profile.deny_ttl
-    if ttl == 0 or decision.ttl == 0 or (ttl is None and not wiring.pure):
+    past = wiring.shapes.is_past(decision.revision)
+    if ttl == 0 or decision.ttl == 0 or past or (ttl is None and not wiring.pure):
         cache.uncacheable += 1
         return -math.inf
     entry = Entry(decision, started, expiry(started, ttl, decision.ttl, cache.lifetime()), epoch)

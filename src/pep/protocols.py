@@ -52,7 +52,10 @@ class PDP(Protocol):
 
     It may also have ``name`` (a ``str``, what records call it), ``pure`` (a ``bool``: its answer depends
     on the request and the policy revision alone), ``immediate`` (a ``bool``: it answers from memory, so
-    that it is asked in place and nobody waits for somebody else's question) and ``revision``.
+    that it is asked in place and nobody waits for somebody else's question) and ``revision``; ``consistent`` (a
+    ``bool``: the revision of its decisions is a consistency token, and one that names another than the newest is
+    reused for nothing). ``probe()``, a plan, raises a `PDPError` while it is down; ``health()`` tells its state, name →
+    JSON-like value, without asking anybody.
     """
 
     def decide(self, request: AccessRequest, /) -> Eventual[Decision] | Eventual[bool]:

@@ -78,7 +78,7 @@ def sift(
         return (yield from keep_permitted(jobs(), items, lead))
     now = wiring.clock.monotonic()
     batches, deadline = wiring.batches, lead.timing.deadline
-    if batches is None or now >= deadline:
+    if batches is None or wiring.shapes.consistent or now >= deadline:
         return (yield from keep_permitted(jobs(), items, lead))
     found = [request for request in asked if type(request) is AccessRequest]
     reply = yield from attempt(batches.decide_many, tuple(found), deadline=deadline, threaded=wiring.threaded)

@@ -175,6 +175,7 @@ class Hot:
         if len(self.shapes) >= MAX_TYPES:
             return None
         plain = plain and profile.audit is not Guarantee.DURABLE and not profile.record_query
+        plain = plain and not wiring.shapes.consistent
         return self.shapes.setdefault(kind, wiring.shapes.shape(action, kind) if plain else None)
 
     def moved(self, entry: Entry, epoch: int, scope: Any, what: Any) -> bool:  # noqa: ANN401  whatever a note holds
