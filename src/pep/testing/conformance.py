@@ -9,47 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from pep.decision import Decision, Effect, Obligation
-from pep.errors import PDPError
-from pep.model import AccessRequest, Subject
-from pep.plan import Raised, Reply
-from pep.protocols import PDP, BatchPDP, Call, ObligationHandler, Phase, Refusal
+from pep.decision import Obligation
+from pep.plan import Raised
+from pep.protocols import Call, ObligationHandler, Phase, Refusal
 from pep.testing.conforming import HOSTILE, NotConforming, hold, worlds
+from pep.testing.pdp_conformance import check_pdp
 from pep.testing.sink_conformance import check_sink
 
 __all__ = ["HOSTILE", "NotConforming", "check_handler", "check_pdp", "check_sink"]
-
-
-def check_pdp(make: Callable[[], PDP], *, permitted: AccessRequest, denied: AccessRequest) -> None:
-    """
-    Check a decision point.
-
-    Args:
-        make: Makes one; called more than once.
-
-        permitted: A request it permits.
-
-        denied: A request it does not permit.
-
-    Raises:
-        NotConforming: Naming the rule that does not hold.
-    """
-    pdp = make()
-    hold(isinstance(pdp, PDP), "a decision point has `decide(request)`")
-    hold(type(getattr(pdp, "pure", False)) is bool, "`pure` is a bool")
-    name = getattr(pdp, "name", None)
-    hold(name is None or (type(name) is str and name == getattr(make(), "name", None)), "`name` is a constant text")
-    for request, permits in ((permitted, True), (denied, False)):
-        for reply in worlds(pdp, pdp.decide, request):
-            hold(_permits(reply) is permits, f"it {'permits' if permits else 'refuses'} {request!r}, in both worlds")
-    if getattr(pdp, "pure", False):
-        hold(_permits(worlds(pdp, pdp.decide, permitted)[0]) is True, "what is pure answers the same again")
-    for hostile in HOSTILE:
-        for reply in worlds(pdp, pdp.decide, denied.evolve(subject=Subject("user", hostile))):
-            answered = not isinstance(reply, Raised) or isinstance(reply.error, PDPError)
-            hold(answered, "it answers any id, or raises a `PDPError`")
-    if isinstance(pdp, BatchPDP):
-        _check_batches(pdp, permitted, denied)
 
 
 def check_handler(
@@ -82,28 +49,3 @@ def check_handler(
     for wrong in malformed:
         for reply in worlds(make(), make().discharge, wrong, call):
             hold(isinstance(reply, Raised), f"it raises on what it does not understand: {dict(wrong.properties)!r}")
-
-
-def _check_batches(pdp: BatchPDP, permitted: AccessRequest, denied: AccessRequest) -> None:
-    for batch in ((permitted,), (denied, permitted), (permitted, denied, permitted)):
-        for reply in worlds(pdp, pdp.decide_many, batch):
-            values = () if isinstance(reply, Raised) else reply.value
-            given = [_effect(value) is Effect.PERMIT for value in values]
-            wanted = [request is permitted for request in batch]
-            hold(given == wanted, "a batch is answered like its questions, in order")
-
-
-def _permits(reply: Reply) -> bool | None:
-    """Tell whether a reply permits; None where it is no answer."""
-    if isinstance(reply, Raised):
-        return None
-    effect = _effect(reply.value)
-    return None if effect is None else effect is Effect.PERMIT
-
-
-def _effect(value: object) -> Effect | None:
-    if type(value) is Decision:
-        return value.effect
-    if type(value) is bool:
-        return Effect.PERMIT if value else Effect.DENY
-    return None
