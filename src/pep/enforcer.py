@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pep import lifecycle
-from pep.asking import Asking
 from pep.assemble import Parts, assemble
 from pep.core import Core
 from pep.errors import AccessDenied, ConfigurationError
@@ -19,6 +18,7 @@ from pep.guard.exempt import exempt
 from pep.guard.site import Options
 from pep.model import Resource, Subject
 from pep.registry import Registry
+from pep.searching import Searching
 from pep.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type[Any])
 
 
-class Enforcer(Asking):
+class Enforcer(Searching):
     """
     A policy enforcement point: asks, enforces, records.
 
@@ -86,7 +86,7 @@ class Enforcer(Asking):
             compiled: As in the constructor.
         """
         made = cls.__new__(cls)
-        Asking.__init__(made, Core(name, compiled=compiled))
+        Searching.__init__(made, Core(name, compiled=compiled))
         return made
 
     def bind(self, pdp: object, *, audit: object = None, **parts: Unpack[Parts]) -> None:
