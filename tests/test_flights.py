@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import pytest
 
-from pep import Decision, Effect, Enforcer, FailStale, Fault, Profile, Resource, Subject
-from pep import flights as module
+from pep import Decision, Effect, Enforcer, FailStale, Fault, Profile, Resource, Subject, forking
 from pep.ask import Answer, _flies, _lead
 from pep.audit import MemorySink
 from pep.cache import Generations
 from pep.drive import APerformer, Performer
 from pep.flights import Ended, Flight, Flights, is_aboard, step_aboard, step_off
 from pep.flying import _wake
+from pep.forking import Forks
 from pep.model import AccessRequest
 from pep.pdp import FunctionPDP
 from pep.plan import Invoke, Launch, Plan, Raised, Returned, Wait, call
@@ -185,17 +185,15 @@ def test_a_flight_lands_once() -> None:
 
 
 def test_nobody_leads_in_a_forked_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its leaders stayed with the parent; a table that is gone is left alone, and there may be no fork at all."""
-    hooks: list[Any] = []
-    monkeypatch.setattr(module, "_AT_FORK", lambda after_in_child: hooks.append(after_in_child))
+    """Its leaders stayed with the parent; a table that is gone is left alone."""
+    forks = Forks()
+    monkeypatch.setattr(forking, "FORKS", forks)
     flights = Flights()
     board(flights, Generations())
-    hooks[0]()
+    forks.in_child()
     assert len(flights) == 0
     del flights
-    hooks[0]()
-    monkeypatch.setattr(module, "_AT_FORK", None)
-    assert len(Flights()) == 0
+    forks.in_child()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

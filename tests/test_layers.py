@@ -17,6 +17,7 @@ LAYERS = {
     "asynchronous": 0,
     "collecting": 0,
     "locks": 0,
+    "forking": 0,
     "frozen": 0,
     "decision": 0,
     "entities": 0,

@@ -4,11 +4,11 @@ import gc
 import os
 import threading
 import weakref
-from typing import Any
 
 import pytest
 
-from pep import locks
+from pep import forking
+from pep.forking import Forks
 from pep.locks import Lock
 
 
@@ -43,23 +43,16 @@ def test_errors_release_it() -> None:
 
 def test_it_is_renewed_at_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the child the lock is another one, that is free; a lock that is gone is left alone."""
-    renewed: list[Any] = []
-    monkeypatch.setattr(locks, "_AT_FORK", lambda after_in_child: renewed.append(after_in_child))
+    forks = Forks()
+    monkeypatch.setattr(forking, "FORKS", forks)
     lock = Lock()
     with lock:
         held = lock._lock
-        renewed[0]()
+        forks.in_child()
         assert lock._lock is not held
         lock._lock.acquire()
     del lock
-    renewed[0]()
-
-
-def test_there_may_be_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where processes do not fork, a lock is just a lock."""
-    monkeypatch.setattr(locks, "_AT_FORK", None)
-    with Lock():
-        pass
+    forks.in_child()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

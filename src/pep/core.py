@@ -6,10 +6,9 @@ Shared by the enforcer and the guards. Imports everything below them.
 
 from __future__ import annotations
 
-import os
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +23,7 @@ from pep.enforcement import Enforcement, denial
 from pep.errors import AccessDenied, ConfigurationError, ExtractionError
 from pep.extract import Registries, Requirement
 from pep.fault import Fault
+from pep.forking import after_fork
 from pep.frozen import exact_text
 from pep.model import Resource, Subject
 from pep.plan import Plan
@@ -75,9 +75,7 @@ class Core:
         self.process = object()
         #: The hot paths of blocks, by action.
         self.blocks: dict[str, Block] = {}
-        forked = weakref.WeakMethod(self._forked)
-        at_fork: Callable[..., None] = getattr(os, "register_at_fork", lambda **_hooks: None)
-        at_fork(after_in_child=lambda: (begin := forked()) and begin())
+        after_fork(self._forked)
 
     # Wiring.
 

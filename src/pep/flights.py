@@ -7,9 +7,7 @@ Who boards first leads: it asks, and lands what came of it. Imports generations 
 from __future__ import annotations
 
 import contextvars
-import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
@@ -17,6 +15,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
+from pep.forking import after_fork
 from pep.generations import Generations
 from pep.locks import Lock
 from pep.model import AccessRequest
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     import asyncio
 
 _ABOARD: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar("pep.aboard", default=False)
-
-# Absent where there is no fork.
-_AT_FORK: Final[Callable[..., None] | None] = getattr(os, "register_at_fork", None)
 
 
 class Ended(Enum):
@@ -124,9 +120,7 @@ class Flights:
         self._lock = Lock()
         #: How many questions were answered by somebody else's.
         self.joined = 0
-        if _AT_FORK is not None:
-            forget = weakref.WeakMethod(self._forget)
-            _AT_FORK(after_in_child=lambda: (again := forget()) and again())
+        after_fork(self._forget)
 
     def board(  # noqa: PLR0917  all of it is what a question is known by
         self, key: Hashable, request: AccessRequest, epoch: int, deadline: float, generations: Generations, now: float

@@ -1,15 +1,11 @@
-"""A lock that neither a forked child nor a signal handler waits for in vain. Imports nothing of the library."""
+"""A lock that neither a forked child nor a signal handler waits for in vain. Imports forks only."""
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
-from collections.abc import Callable
-from typing import Final, final
+from typing import final
 
-# Absent where there is no fork.
-_AT_FORK: Final[Callable[..., None] | None] = getattr(os, "register_at_fork", None)
+from pep.forking import after_fork
 
 
 @final
@@ -27,9 +23,7 @@ class Lock:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        if _AT_FORK is not None:
-            renew = weakref.WeakMethod(self._renew)
-            _AT_FORK(after_in_child=lambda: (again := renew()) and again())
+        after_fork(self._renew)
 
     def __enter__(self) -> None:
         self._lock.acquire()

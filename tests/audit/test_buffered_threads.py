@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from pep.audit import buffered as buffered_module
 from pep.audit.backlog import Backlog, Overflow
 from pep.audit.buffered import BufferedSink
 from pep.errors import AuditError
@@ -245,9 +244,3 @@ def test_what_a_child_does_first(monkeypatch: pytest.MonkeyPatch) -> None:
     sink.record(record("child's"))
     sink.close()
     assert names(inner) == ["child's"]
-
-
-def test_where_there_is_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is registered for what cannot happen."""
-    monkeypatch.setattr(buffered_module, "_AT_FORK", None)
-    BufferedSink(Keeping()).close()

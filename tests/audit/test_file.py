@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pep import Enforcer, Guarantee, Resource, Subject
-from pep.audit import writer
 from pep.audit.chain import GENESIS, digest
 from pep.audit.disk import Disk
 from pep.audit.family import family
@@ -370,8 +369,6 @@ def test_what_the_hook_leaves_for_a_child(path: Path, monkeypatch: pytest.Monkey
         sink.record(record(name="late"))
     assert descriptors() == before
     assert broken_links(contents(path.parent)) == []
-    monkeypatch.setattr(writer, "_AT_FORK", None)
-    FileSink(path).close()
 
 
 FORKED_WITHIN = """

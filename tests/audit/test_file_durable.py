@@ -668,9 +668,6 @@ def test_what_the_hook_leaves_for_a_child(monkeypatch: pytest.MonkeyPatch) -> No
     assert committed == []
     group.submit(b"next")
     assert committed == [b"next"]
-    monkeypatch.setattr(grouping, "_AT_FORK", None)
-    Group(committed.extend).submit(b"last")
-    assert committed == [b"next", b"last"]
 
 
 def test_a_leader_that_is_interrupted_while_it_tells_the_others_tells_them_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,15 +4,16 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pep import forking
 from pep.audit import ids
 from pep.audit.ids import id_of, new_id, numbers
+from pep.forking import Forks
 from tests.proving import times
 
 NOW = 1_700_000_000.25
@@ -114,17 +115,10 @@ def test_a_forked_child_makes_ids_of_its_own() -> None:
 
 def test_another_writer_makes_other_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a forked child does first changes every id it makes, of whatever moment and number."""
-    renewed: list[Callable[[], None]] = []
-    monkeypatch.setattr(ids, "_AT_FORK", lambda after_in_child: renewed.append(after_in_child))
+    forks = Forks()
+    monkeypatch.setattr(forking, "FORKS", forks)
     monkeypatch.setattr(ids, "_WRITER", ids._Writer())
     before = id_of(NOW, 7)
-    renewed[0]()
+    forks.in_child()
     assert id_of(NOW, 7)[:24] == before[:24]
     assert id_of(NOW, 7) != before
-
-
-def test_there_may_be_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where processes do not fork, ids are made all the same."""
-    monkeypatch.setattr(ids, "_AT_FORK", None)
-    monkeypatch.setattr(ids, "_WRITER", ids._Writer())
-    assert new_id(NOW) != new_id(NOW)

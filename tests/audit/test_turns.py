@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from pep.audit import turns as turns_module
 from pep.audit.turns import Turns
 from pep.errors import AuditError
 
@@ -129,11 +128,4 @@ def test_a_fork_waits_only_so_long() -> None:
     turns._in_child()
     assert (turns.torn, readied) == (True, [])
     with turns:
-        pass
-
-
-def test_where_there_is_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A platform without forks needs no preparation for them."""
-    monkeypatch.setattr(turns_module, "_AT_FORK", None)
-    with Turns(1):
         pass

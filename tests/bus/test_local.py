@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from pep.bus import EVERYTHING, Bus, LocalBus, PublishError, Subscription, subscribers
-from pep.bus.subscribers import at_fork
+from pep import forking
+from pep.bus import EVERYTHING, Bus, LocalBus, PublishError, Subscription
+from pep.forking import Forks
 
 ALICE = ("subject", "user", "alice")
 
@@ -126,24 +127,21 @@ def test_a_forked_child_drops_everything_once() -> None:
 
 
 def test_hooks_do_not_keep_their_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What runs in a forked child is called as long as its object lives; where there is no fork there is no hook."""
-    hooks: list[Callable[[], object]] = []
-    monkeypatch.setattr(subscribers, "_AT_FORK", lambda after_in_child: hooks.append(after_in_child))
+    """What runs in a forked child is called as long as its object lives."""
+    forks = Forks()
+    monkeypatch.setattr(forking, "FORKS", forks)
     heard = Heard(LocalBus())
-    hooks[0]()
+    forks.in_child()
     assert heard.lost == ["this process was forked"]
     del heard
-    hooks[0]()
-    monkeypatch.setattr(subscribers, "_AT_FORK", None)
-    at_fork(LocalBus().__repr__)
-    assert len(hooks) == 1
+    forks.in_child()
 
 
 def test_a_fork_does_not_call_who_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """A subscription that was closed drops nothing when the process forks."""
-    hooks: list[Callable[[], object]] = []
-    monkeypatch.setattr(subscribers, "_AT_FORK", lambda after_in_child: hooks.append(after_in_child))
+    forks = Forks()
+    monkeypatch.setattr(forking, "FORKS", forks)
     heard = Heard(LocalBus())
     heard.subscription.close()
-    hooks[0]()
+    forks.in_child()
     assert heard.lost == []

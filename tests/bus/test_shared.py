@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
-from pep.bus import PublishError, subscribers
+from pep import forking
+from pep.bus import PublishError
 from pep.bus.shared import SharedBus
+from pep.forking import Forks
 from pep.testing import FakeClock
 from tests.bus.fakes import GatedPipe
 
@@ -22,14 +24,14 @@ def bus_over(pipe: GatedPipe) -> SharedBus:
 
 def test_a_forked_child_drops_everything_and_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever takes part drops everything when the process forks, and whoever left is not called."""
-    hooks: list[Callable[[], object]] = []
-    monkeypatch.setattr(subscribers, "_AT_FORK", lambda after_in_child: hooks.append(after_in_child))
+    forks = Forks()
+    monkeypatch.setattr(forking, "FORKS", forks)
     lost: list[str] = []
     subscription = bus_over(GatedPipe()).subscribe(print, lost.append)
-    (forked,) = [hook for hook in hooks if hook() is None and lost]
+    forks.in_child()
     assert lost == ["this process was forked"]
     subscription.close()
-    forked()
+    forks.in_child()
     assert lost == ["this process was forked"]
 
 

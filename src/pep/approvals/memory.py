@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import weakref
-from collections.abc import Callable
 from typing import Final
 
 from pep.approvals.sealing import Row, Seal
 from pep.approvals.store import Full
 from pep.clock import SystemClock
+from pep.forking import after_fork
 from pep.locks import Lock
 from pep.protocols import Clock
 
 # The secret of what never leaves the process.
 _OWN: Final = 32
-# Nothing where there is no fork.
-_AT_FORK: Final[Callable[..., None]] = getattr(os, "register_at_fork", lambda **_hooks: None)
 
 
 class MemoryStore:
@@ -35,8 +32,7 @@ class MemoryStore:
         self._rows: dict[str, Row] = {}
         self._lock = Lock()
         # INVARIANT: what may be used once is not used by parent and child both.
-        forget = weakref.WeakMethod(self._forget)
-        _AT_FORK(after_in_child=lambda: (method := forget()) and method())
+        after_fork(self._forget)
 
     def now(self) -> float:
         """Return the time of its clock."""

@@ -7,7 +7,6 @@ Imports the backlog, its drainer, plans and the error tree only.
 from __future__ import annotations
 
 import atexit
-import os
 import weakref
 from collections.abc import Callable
 from typing import Any, Final
@@ -18,6 +17,7 @@ from pep.audit.drainer import Drainer
 from pep.audit.record import Record
 from pep.clock import SystemClock
 from pep.errors import AuditError, ConfigurationError
+from pep.forking import after_fork
 from pep.plan import Invoke, Plan, Sleep, unwrap
 from pep.profile import Guarantee
 from pep.protocols import Clock
@@ -36,9 +36,6 @@ _FIRST: Final = 0.001
 _LONGEST: Final = 0.02
 # How long anybody waits for room who has no deadline, in seconds.
 _AT_MOST: Final = 60.0
-
-# Absent where there is no fork.
-_AT_FORK: Final[Callable[..., None] | None] = getattr(os, "register_at_fork", None)
 
 
 class BufferedSink:
@@ -106,8 +103,7 @@ class BufferedSink:
         self._drainer = Drainer(self._backlog, self._delivery, linger, pause, time)
         self._exits = _weakly(self._exit)
         atexit.register(self._exits)
-        if _AT_FORK is not None:
-            _AT_FORK(after_in_child=_weakly(self._forked))
+        after_fork(self._forked)
 
     def take(self, note: tuple[Any, ...]) -> None:
         """

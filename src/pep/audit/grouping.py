@@ -8,11 +8,9 @@ only; asyncio where a task waits.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,12 +19,11 @@ from typing import TYPE_CHECKING, Any, Final, final
 import attrs
 
 from pep.errors import AuditError, PDPReplyError
+from pep.forking import after_fork
 from pep.plan import Invoke, Plan, Raised, Reply
 
 if TYPE_CHECKING:
     import asyncio
-
-_AT_FORK: Final[Callable[..., None] | None] = getattr(os, "register_at_fork", None)
 
 
 #: For how much of the time a commit takes those who were just woken are waited for, and for how long at most.
@@ -97,9 +94,7 @@ class Group:
         # Thread -> what it waits for.
         self._inside: dict[int, _Ticket] = {}
         self._renew()
-        if _AT_FORK is not None:
-            renew = weakref.WeakMethod(self._renew)
-            _AT_FORK(after_in_child=lambda: (again := renew()) and again())
+        after_fork(self._renew)
 
     def submit(self, json: bytes) -> None:
         """

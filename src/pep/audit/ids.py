@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final, final
 
-# Absent where there is no fork.
-_AT_FORK: Final[Callable[..., None] | None] = getattr(os, "register_at_fork", None)
+from pep.forking import after_fork
+
 # The digits of a number that count last within a millisecond, and those that count before them.
 _LOW, _HIGH = 14, 12
 _NODES: Final = 2**48
@@ -29,7 +29,7 @@ _LONE: Final = 1 << 70
 class _Writer:
     """What is random about this process, and the numbers it gives away; another one in a forked child."""
 
-    __slots__ = ("blocks", "lone", "node")
+    __slots__ = ("__weakref__", "blocks", "lone", "node")
 
     blocks: Iterator[int]
     lone: Iterator[int]
@@ -39,8 +39,7 @@ class _Writer:
         self.blocks = itertools.count(1)
         self.lone = itertools.count(_LONE + _start())
         self.node = _random(48)
-        if _AT_FORK is not None:
-            _AT_FORK(after_in_child=self.renew)
+        after_fork(self.renew)
 
     def renew(self) -> None:
         """Be another one: no id of the parent's comes up again."""

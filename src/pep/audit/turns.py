@@ -6,18 +6,14 @@ A sink whose backend hangs must not have its callers queue up behind one another
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable
-from typing import Final, final
+from typing import final
 
 from pep.errors import AuditError, ConfigurationError
-
-# Absent where there is no fork.
-_AT_FORK: Final[Callable[..., None] | None] = getattr(os, "register_at_fork", None)
+from pep.forking import around_fork
 
 
 @final
@@ -47,14 +43,7 @@ class Turns:
         self._owner, self._depth = 0, 0
         self._ready = False
         self.torn = False
-        if _AT_FORK is not None:
-            before, parent = weakref.WeakMethod(self._before), weakref.WeakMethod(self._in_parent)
-            child = weakref.WeakMethod(self._in_child)
-            _AT_FORK(
-                before=lambda: (method := before()) and method(),
-                after_in_parent=lambda: (method := parent()) and method(),
-                after_in_child=lambda: (method := child()) and method(),
-            )
+        around_fork(before=self._before, in_parent=self._in_parent, in_child=self._in_child)
 
     def __enter__(self) -> None:
         if not self._take():

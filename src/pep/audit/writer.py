@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,9 +24,7 @@ from pep.audit.place import NO_FILE, Place, cut_short
 from pep.audit.record import Kind, Record, masked, new_id
 from pep.audit.segments import previous, read_span, reason, tail_of
 from pep.errors import AuditError, ConfigurationError
-
-# Absent where there is no fork.
-_AT_FORK: Final[Callable[..., None] | None] = getattr(os, "register_at_fork", None)
+from pep.forking import after_fork
 
 #: How often it is looked whether the file is still where it was, in seconds.
 LOOK_EVERY: Final = 1.0
@@ -96,9 +93,7 @@ class Writer:
 
     def __attrs_post_init__(self) -> None:
         self._now, self._write = self.place.clock.monotonic, self.place.disk.write
-        if _AT_FORK is not None:
-            renew = weakref.WeakMethod(self._renewed)
-            _AT_FORK(after_in_child=lambda: (again := renew()) and again())
+        after_fork(self._renewed)
 
     def __del__(self) -> None:
         self.place.release()

@@ -7,7 +7,8 @@ Imports the seam and the subscribers only.
 from __future__ import annotations
 
 from pep.bus.seam import Floor, OnFloor, OnLost
-from pep.bus.subscribers import Subscriber, Subscribers, at_fork
+from pep.bus.subscribers import Subscriber, Subscribers
+from pep.forking import after_fork
 
 
 class LocalBus:
@@ -35,7 +36,7 @@ class LocalSubscription:
     def __init__(self, everybody: Subscribers, subscriber: Subscriber) -> None:
         self._everybody, self._subscriber = everybody, subscriber
         everybody.add(subscriber)
-        at_fork(self._forked)
+        after_fork(self._forked)
 
     @property
     def state(self) -> str:

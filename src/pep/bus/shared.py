@@ -13,8 +13,9 @@ from concurrent.futures import TimeoutError as NotDone
 
 from pep.bus.seam import Floor, OnFloor, OnLost
 from pep.bus.session import Session, Wire, refused, unpublished
-from pep.bus.subscribers import Subscriber, Subscribers, at_fork
+from pep.bus.subscribers import Subscriber, Subscribers
 from pep.errors import PublishError
+from pep.forking import after_fork
 from pep.locks import Lock
 from pep.protocols import Clock
 
@@ -113,7 +114,7 @@ class SharedSubscription:
 
     def __init__(self, bus: SharedBus, subscriber: Subscriber) -> None:
         self._bus, self._subscriber = bus, subscriber
-        at_fork(self._forked)
+        after_fork(self._forked)
 
     @property
     def state(self) -> str:

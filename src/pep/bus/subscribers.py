@@ -6,17 +6,13 @@ Imports the seam and locks only.
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Callable
-from typing import Final
 
 from pep.bus.seam import Floor, OnFloor, OnLost
 from pep.errors import PublishError
 from pep.locks import Lock
 
 # Absent where there is no fork.
-_AT_FORK: Final[Callable[..., None] | None] = getattr(os, "register_at_fork", None)
 
 
 class Subscriber:
@@ -82,17 +78,6 @@ class Subscribers:
             return
         message = "a subscriber in this process could neither invalidate nor drop everything; mend it, and call again"
         raise PublishError(message)
-
-
-def at_fork(method: Callable[[], object]) -> None:
-    """
-    Call a bound method in every forked child, as long as its object lives.
-
-    Register late: hooks run in order, and those of the locks that the method takes must have run.
-    """
-    if _AT_FORK is not None:
-        weak = weakref.WeakMethod(method)
-        _AT_FORK(after_in_child=lambda: (alive := weak()) and alive())
 
 
 def _taken(callback: Callable[[Floor], object] | Callable[[str], object], value: Floor | str) -> bool:
