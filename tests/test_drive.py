@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from pep.drive import APerformer, Performer, arun, run
 from pep.errors import PDPError, PDPReplyError
-from pep.plan import Dispatch, Gather, Invoke, Plan, Raised, Returned, Sleep, Write, attempt, gather, unwrap
+from pep.plan import Dispatch, Gather, Invoke, Plan, Raised, Returned, Sleep, Write, attempt, call, gather, unwrap
 from pep.scope import Frame, Scope, current_frame
 from pep.testing import FakeClock
 from tests.scenes import ALICE, WORLDS
@@ -430,6 +430,69 @@ def test_each_step_of_a_plan_side_by_side_is_bound_by_the_deadline(world: str) -
     reply = drive(world, once(Gather((slow(), attempt(called.append, 2)), 1001.0)), clock).value
     assert isinstance(reply[0].value.error, TimeoutError)
     assert called == []
+
+
+@worlds
+def test_the_first_value_ends_them_all(world: str) -> None:
+    """What still runs is closed and late; what failed before, in either way, has ended nothing."""
+    gate, closed = threading.Event(), []
+
+    def stuck() -> Plan[Any]:
+        try:
+            yield Invoke(gate.wait, (SOON,), threaded=True)
+        finally:
+            closed.append(1)
+
+    def soon() -> Plan[int]:
+        yield Sleep(0.001)
+        yield Sleep(0.0)
+        return 7
+
+    plans = stuck(), attempt(raising(KeyError())), attempt(raising(KeyError()), threaded=True), soon(), stuck()
+    try:
+        replies = drive(world, gather(*plans, deadline=2000.0, first=True))
+    finally:
+        gate.set()
+    assert [type(getattr(reply, "error", None)) for reply in replies] == [
+        TimeoutError,
+        type(None),
+        type(None),
+        type(None),
+        TimeoutError,
+    ]
+    assert [type(reply.value.error) for reply in replies[1:3]] == [KeyError, KeyError]
+    assert replies[3].value == 7
+    assert closed == [1, 1]
+
+
+@worlds
+def test_what_has_not_begun_when_one_has_won_never_does(world: str) -> None:
+    """A value that is there at once leaves nothing to the others, not even a first step."""
+    begun: list[int] = []
+    replies = drive(world, gather(attempt(lambda: 1), attempt(begun.append, 2), first=True))
+    assert replies[0].value.value == 1
+    assert isinstance(replies[1].error, TimeoutError)
+    assert begun == []
+
+
+@worlds
+def test_a_race_that_nobody_wins_ends_with_its_last_or_at_its_deadline(world: str) -> None:
+    """Without a value, everybody is waited for, as far as there is time."""
+    gate = threading.Event()
+
+    def failing() -> Plan[Any]:
+        yield Sleep(0.001)
+        raise KeyError
+
+    lost = drive(world, gather(failing(), attempt(raising(ValueError())), failing(), first=True))
+    assert isinstance(lost[1].value.error, ValueError)
+    assert [type(reply.error) for reply in (lost[0], lost[2])] == [KeyError, KeyError]
+    try:
+        stuck = call(gate.wait, SOON, threaded=True)
+        late = drive(world, gather(stuck, attempt(raising(ValueError())), deadline=1000.01, first=True))
+    finally:
+        gate.set()
+    assert isinstance(late[0].error, TimeoutError)
 
 
 @worlds

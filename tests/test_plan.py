@@ -96,7 +96,7 @@ def test_side_by_side_is_one_step() -> None:
     """Plans side by side are one step, and their replies come in the order of the plans."""
     plans = (nap(1), nap(2))
     steps, value = drive(gather(*plans, deadline=5.0), Returned((Returned(1), Raised(ERROR))))
-    assert [attrs.astuple(step, recurse=False) for step in steps] == [(plans, 5.0)]
+    assert [attrs.astuple(step, recurse=False) for step in steps] == [(plans, 5.0, False)]
     assert value == (Returned(1), Raised(ERROR))
 
 

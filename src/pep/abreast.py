@@ -1,18 +1,22 @@
 """
-Plans side by side on one thread: only what waits goes to threads of its own.
+Plans side by side: on one thread, where only what waits goes to threads of its own, or each in a task.
 
-So sessions that belong to the caller's thread stay there, and deadlines mean the same as in
-asyncio. Imports plans and replies only.
+So sessions that belong to the caller's thread stay there, and deadlines mean the same in both
+worlds. Imports plans and replies only; asyncio where it is used.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
+from pep.errors import PDPError
 from pep.plan import Gather, Invoke, Plan, Raised, Reply, Returned, Send, Sleep, Step, bounded
 from pep.replies import advance, brought, close, late
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Abreast(Protocol):
@@ -30,15 +34,54 @@ class Abreast(Protocol):
         ...
 
 
-def plans_of(step: Gather) -> tuple[Plan[Any], ...]:
-    """Return the plans of a step, each of their own steps bound by its deadline."""
-    deadline = math.inf if step.deadline is None else step.deadline
-    return tuple(bounded(plan, deadline) for plan in step.plans)
+class AAbreast(Protocol):
+    """What runs plans in tasks."""
+
+    @property
+    def closing(self) -> Abreast:
+        """What performs steps when a task is cut off."""
+        ...
+
+    async def to_end(self, plan: Plan[Any], reply: Any = None) -> Reply:  # noqa: ANN401  None starts a plan
+        """Run a plan to its end."""
+        ...
+
+    def abandon(self, tasks: Sequence[asyncio.Future[Any]]) -> None:
+        """Cancel what nobody waits for."""
+
+    async def cut_short(self, tasks: Sequence[asyncio.Future[Any]]) -> None:
+        """Cancel what is late, and let it end."""
+
+
+class Race:
+    """
+    The plans of a step, each of their own steps bound by its deadline.
+
+    Args:
+        step: Which plans, until when, and whether the first that brings a value ends it.
+    """
+
+    def __init__(self, step: Gather) -> None:
+        deadline = math.inf if step.deadline is None else step.deadline
+        bound = [bounded(plan, deadline) for plan in step.plans]
+        #: What is to be run, in order.
+        self.plans: list[Plan[Any]] = [self._running(plan) for plan in bound] if step.first else bound
+        #: Whether one of them has brought what nobody waits any longer for.
+        self.over = False
+
+    def _running(self, plan: Plan[Any]) -> Plan[Any]:
+        """Run one of several; where another has won already, it never begins."""
+        if self.over:
+            raise late()
+        value = yield from plan
+        if type(value) is not Raised:
+            self.over = True
+        return value
 
 
 class SideBySide:
     """
-    Plans that are run side by side.
+    Plans that are run side by side on this thread.
 
     Args:
         performer: What performs their steps.
@@ -50,7 +93,7 @@ class SideBySide:
         from queue import SimpleQueue  # noqa: PLC0415  loaded only where plans run side by side
 
         self._performer = performer
-        self._plans = plans_of(step)
+        self._race = Race(step)
         self._deadline = step.deadline
         self._replies: list[Reply] = [Raised(late())] * len(step.plans)
         self._landed: SimpleQueue[tuple[int, Reply]] = SimpleQueue()
@@ -62,9 +105,9 @@ class SideBySide:
 
         waited = False
         try:
-            for number in range(len(self._plans)):
+            for number in range(len(self._race.plans)):
                 self._advance(number, None)
-            while self._waiting:
+            while self._waiting and not self._race.over:
                 waited = True
                 try:
                     number, reply = self._landed.get(timeout=self._performer.left(self._deadline))
@@ -73,13 +116,13 @@ class SideBySide:
                 self._waiting.discard(number)
                 self._advance(number, brought(reply))
         finally:
-            for plan in self._plans:
+            for plan in self._race.plans:
                 close(plan)
         return Returned(tuple(self._replies), suspended=waited)
 
     def _advance(self, number: int, reply: Any) -> None:  # noqa: ANN401  None starts a plan
         while True:
-            ended, step = advance(self._plans[number], reply)
+            ended, step = advance(self._race.plans[number], reply)
             if step is None:
                 self._replies[number] = ended
                 return
@@ -88,3 +131,33 @@ class SideBySide:
                 self._performer.start(step, lambda landed: self._landed.put((number, landed)))
                 return
             reply = self._performer.perform(step)
+
+
+async def side_by_side(performer: AAbreast, step: Gather) -> Reply:
+    """Run plans side by side, each in a task; see `SideBySide`."""
+    if not step.plans:
+        return Returned(())
+    import asyncio  # noqa: PLC0415  loaded only where there is a loop
+
+    race = Race(step)
+    until = asyncio.FIRST_COMPLETED if step.first else asyncio.ALL_COMPLETED
+    tasks = [asyncio.ensure_future(performer.to_end(plan)) for plan in race.plans]
+    awaited: set[asyncio.Future[Reply]] = set(tasks)
+    try:
+        while awaited and not race.over:
+            left = None if step.deadline is None else performer.closing.left(step.deadline)
+            done, awaited = await asyncio.wait(awaited, timeout=left, return_when=until)
+            if not done or not step.first:
+                break
+    except BaseException:
+        performer.abandon(tasks)
+        raise
+    overdue = [task for task in tasks if not task.done()]
+    await performer.cut_short(overdue)
+    return Returned(tuple(_came(task, task in overdue) for task in tasks), suspended=True)
+
+
+def _came(task: asyncio.Future[Reply], overdue: bool) -> Reply:
+    if overdue:
+        return Raised(late(), suspended=True)
+    return Raised(PDPError("a plan cancelled itself"), suspended=True) if task.cancelled() else task.result()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import attrs
 
-from pep.abreast import SideBySide, plans_of
+from pep.abreast import SideBySide, side_by_side
 from pep.errors import PDPError, PDPReplyError
 from pep.flying import alaunch, await_landing, launch, wait
 from pep.plan import (
@@ -244,11 +244,11 @@ class APerformer:
                 left = self.closing.left(step.deadline)
                 return await self._called(None, sent, (step, left, True), step.deadline)
             case Remaining():
-                return self.closing.perform(step)
+                return Returned(self.closing.left(step.deadline))
             case Sleep():
                 return await self._sleep(step)
             case Gather():
-                return await self._gather(step)
+                return await side_by_side(self, step)
             case Launch():
                 return alaunch(self, step)
             case Wait():
@@ -329,21 +329,6 @@ class APerformer:
             return Raised(PDPError("the call cancelled itself"), suspended=True)
         return task.result()
 
-    async def _gather(self, step: Gather) -> Reply:
-        if not step.plans:
-            return Returned(())
-        import asyncio  # noqa: PLC0415  loaded only where there is a loop
-
-        tasks = [asyncio.ensure_future(self.to_end(plan)) for plan in plans_of(step)]
-        try:
-            await asyncio.wait(tasks, timeout=None if step.deadline is None else self.closing.left(step.deadline))
-        except BaseException:
-            self.abandon(tasks)
-            raise
-        overdue = [task for task in tasks if not task.done()]
-        await self.cut_short(overdue)
-        return Returned(tuple(_landed(task, task in overdue) for task in tasks), suspended=True)
-
     async def to_end(self, plan: Plan[Any], reply: Any = None) -> Reply:  # noqa: ANN401  None starts a plan
         """Run a plan to its end in this task; what it returned or raised comes back as a value."""
         try:
@@ -392,9 +377,3 @@ class APerformer:
         self._left_behind.discard(task)
         if task.cancelled() or task.exception() is not None or isinstance(task.result(), Raised):
             self._lost()
-
-
-def _landed(task: asyncio.Future[Reply], overdue: bool) -> Reply:
-    if overdue:
-        return Raised(late(), suspended=True)
-    return Raised(PDPError("a plan cancelled itself"), suspended=True) if task.cancelled() else task.result()

@@ -194,14 +194,23 @@ def remaining() -> Plan[float]:
     return left
 
 
-def gather(*plans: Plan[T], deadline: float | None = None) -> Plan[tuple[Returned[T] | Raised, ...]]:
+def gather(
+    *plans: Plan[T], deadline: float | None = None, first: bool = False
+) -> Plan[tuple[Returned[T] | Raised, ...]]:
     """
     Run plans side by side.
+
+    Args:
+        plans: What is run.
+
+        deadline: When it is too late, on the monotonic clock, in seconds.
+
+        first: Whether the first plan that returns a value ends it, other than `Raised`; the others are cut short.
 
     Returns:
         Their replies in the order of the arguments, however they arrived.
     """
-    reply: Reply = yield Gather(plans, deadline)
+    reply: Reply = yield Gather(plans, deadline, first)
     replies: tuple[Returned[T] | Raised, ...] = unwrap(reply)
     return replies
 

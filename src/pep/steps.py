@@ -110,10 +110,21 @@ class Sleep:
 
 @attrs.frozen(eq=False, repr=False)
 class Gather:
-    """Run plans side by side; the reply's value holds their replies in the order of the plans."""
+    """
+    Run plans side by side; the reply's value holds their replies in the order of the plans.
+
+    Args:
+        plans: What is run.
+
+        deadline: When it is too late, on the monotonic clock, in seconds; binds every step of theirs.
+
+        first: Whether the first plan that returns a value ends it, other than `Raised`: what has not begun then
+            never does, what still runs is cut short, and both are reported late.
+    """
 
     plans: tuple[Generator[Any, Any, Any], ...]
     deadline: float | None = None
+    first: bool = False
 
     __repr__ = fields_repr
 

@@ -25,6 +25,7 @@ from pep.plan import (
     Write,
     attempt,
     call,
+    contain,
     sleep,
     unwrap,
 )
@@ -176,6 +177,28 @@ def test_every_step_is_performed() -> None:
         OSError,
     ]
     assert other.records == sink.records == [RECORD]
+
+
+def test_the_first_value_ends_what_is_side_by_side() -> None:
+    """One after the other, until one brings a value; a failure, told or raised, is none."""
+    begun: list[int] = []
+
+    def noting() -> Plan[int]:
+        begun.append(1)
+        yield from sleep(0)
+        return 1
+
+    told = contain(failing_plan())
+    sink = Planned(
+        Gather((failing_plan(), told, plan_of(4), noting()), first=True), Gather((plan_of(4), noting()), first=False)
+    )
+    Delivery(sink, FakeClock()).record(RECORD)
+    raced, both = [reply.value for reply in sink.replies if isinstance(reply, Returned)]
+    assert [type(reply) for reply in raced] == [Raised, Returned, Returned, Raised]
+    assert raced[2] == Returned(4)
+    assert isinstance(raced[3].error, TimeoutError)
+    assert both == (Returned(4), Returned(1))
+    assert begun == [1]
 
 
 def test_a_sink_boards_no_flight() -> None:

@@ -140,7 +140,7 @@ class Delivery:
                 time.sleep(step.seconds)
                 return Returned(None, suspended=True)
             case Gather():
-                return Returned(tuple(_outcome(self._run, plan) for plan in step.plans), suspended=True)
+                return self._one_by_one(step)
             case Send():
                 sending = partial(step.transport.send, timeout=self._left(step.deadline), awaiting=False)
                 return _outcome(sending, step.request)
@@ -150,6 +150,14 @@ class Delivery:
                 return Raised(AuditError("a sink's plan cannot share a decision with other callers"))
             case _:
                 assert_never(step)
+
+    def _one_by_one(self, step: Gather) -> Reply:
+        replies: list[Reply] = []
+        for plan in step.plans:
+            over = step.first and any(type(one) is Returned and type(one.value) is not Raised for one in replies)
+            late = Raised(TimeoutError("no answer by the deadline"))
+            replies.append(late if over else _outcome(self._run, plan))
+        return Returned(tuple(replies), suspended=True)
 
     def _left(self, deadline: float | None) -> float:
         return PATIENCE if deadline is None else max(0.0, deadline - self._clock.monotonic())
