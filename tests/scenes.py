@@ -181,12 +181,14 @@ class Scene:
                 return getattr(self.enforcer, name)(*args, **options)
             return asyncio.run(self._awaited(lambda: getattr(self.enforcer, f"a{name}")(*args, **options)))
 
-    def acting(self, begin: Callable[[], Any], subject: Any = ALICE, via: Iterable[Any] = ()) -> Ended:
+    def acting(
+        self, begin: Callable[[], Any], subject: Any = ALICE, via: Iterable[Any] = (), tenant: str | None = None
+    ) -> Ended:
         """Do something for a subject; None is nobody."""
         try:
             if subject is None:
                 return Ended(self._run(begin))
-            with acting_as(subject, via=via):
+            with acting_as(subject, via=via, tenant=tenant):
                 return Ended(self._run(begin))
         except AccessDenied as denial:
             return Ended(denial=denial)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import warnings
 from typing import Any, Final
 
@@ -11,8 +12,8 @@ import pytest
 
 from pep import AccessDenied, Enforcer, Fault, Guarantee, Outcome, Profile, acting_as
 from pep.audit import Kind, MemorySink
-from pep.errors import AuditError, ConfigurationError
-from pep.testing import FailingSink
+from pep.errors import AuditError, ConfigurationError, DecisionUnavailable
+from pep.testing import FailingSink, ScriptedPDP
 from tests.scenes import ALICE, DOCUMENT, SHADOW, WORLDS, Scene, Strong, worlds
 
 
@@ -216,6 +217,50 @@ def test_health_tells_who_answers_and_what_is_not_enforced() -> None:
     assert health["not_enforced"][0]["mode"] == "shadow"
     assert asyncio.run(scene.enforcer.ahealth()) == health
     assert Enforcer.unbound("x").health() == {"name": "x", "state": "unbound", "sites": 0}
+
+
+class Probed(ScriptedPDP):
+    """A decision point that can be probed, and tells how it is."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.probes = threading.Semaphore(0)
+        self.told: Any = {"state": "closed"}
+
+    def probe(self) -> None:
+        self.probes.release()
+
+    def health(self) -> Any:
+        if isinstance(self.told, Exception):
+            raise self.told
+        return self.told
+
+
+def test_health_tells_how_the_decision_point_fares() -> None:
+    """What it says itself, and what its probes came to; what fails to say is told to."""
+    pdp = Probed()
+    enforcer = Enforcer(pdp, audit=MemorySink())
+    assert "heartbeat" not in enforcer.health()
+    first = enforcer.heartbeat(every=60, timeout=1)
+    assert pdp.probes.acquire(timeout=10)
+    second = enforcer.heartbeat(every=60, timeout=1)
+    assert pdp.probes.acquire(timeout=10)
+    assert first.health()["state"] == "closed"
+    assert enforcer.health()["pdp_health"] == {"state": "closed"}
+    assert enforcer.health()["heartbeat"]["fault"] is None
+    pdp.told = ZeroDivisionError()
+    assert enforcer.health()["pdp_health"] == {"state": "unknown", "error": "ZeroDivisionError"}
+    enforcer.close()
+    assert second.health()["state"] == "closed"
+    with pytest.raises(DecisionUnavailable):
+        enforcer.heartbeat()
+
+
+def test_what_cannot_be_probed_has_no_heartbeat() -> None:
+    """It is a mistake in the wiring, and said at once."""
+    enforcer = Enforcer(ScriptedPDP([]), audit=MemorySink())
+    with pytest.raises(ConfigurationError, match="probe"):
+        enforcer.heartbeat()
 
 
 # --- dropped --------------------------------------------------------------------------------------------

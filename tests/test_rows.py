@@ -58,17 +58,32 @@ class Rows:
         self._answer = answer
         self.revision = revision
         self.asked: list[tuple[Subject, Any, str, Any]] = []
+        self.whose: list[dict[str, Any]] = []
 
     def decide(self, request: AccessRequest) -> Any:
         raise NotImplementedError
 
-    def row_filter(self, subject: Subject, action: Any, resource_type: str, *, context: Any) -> Any:
+    def row_filter(self, subject: Subject, action: Any, resource_type: str, *, context: Any, **whose: Any) -> Any:
         self.asked.append((subject, action, resource_type, context))
+        self.whose.append(whose)
         return self._answer(subject) if callable(self._answer) else self._answer
 
 
 def rows(world: str, answer: Any, profile: Profile | None = None, **parts: Any) -> Scene:
     return Scene(world, pdp=answer if isinstance(answer, Policies) else Rows(answer), profile=profile, **parts)
+
+
+@worlds
+def test_all_of_a_request_but_the_resource_is_told(world: str) -> None:
+    """Whose world it is, and for whom somebody acts, decide too: a filter never forgets a tenant or an actor."""
+    pdp = Rows(AllowAll())
+    scene = Scene(world, pdp=pdp)
+    asking = scene.acting(lambda: ask(scene, context={"hour": 9}), via=[BOT], tenant="acme")
+    assert asking.result == AllowAll()
+    assert [(asked[0], asked[3], whose) for asked, whose in zip(pdp.asked, pdp.whose, strict=True)] == [
+        (ALICE, {"hour": 9}, {"actors": (BOT,), "tenant": "acme"}),
+        (BOT, {"hour": 9}, {"actors": (), "tenant": "acme"}),
+    ]
 
 
 # --- what is answered -----------------------------------------------------------------------------------------

@@ -66,5 +66,6 @@ def _searched(job: Enforcement, pdp: SearchPDP, wanted: str, answer: Answer) -> 
     return _failed(job, answer, Fault.MALFORMED, PDPReplyError(f"a search for a {wanted} must have `Found` of them"))
 
 
-def _failed(job: Enforcement, answer: Answer, fault: Fault, cause: Exception) -> None:
+def _failed(job: Enforcement, answer: Answer, fault: Fault, cause: Exception) -> Found | None:
     job.verdict = Verdict(job.record_id, settle_fault(fault), request=answer.request, fault=fault, cause=cause)
+    return None

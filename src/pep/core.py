@@ -35,6 +35,7 @@ from pep.wiring import Wiring
 if TYPE_CHECKING:
     from pep.guard.block import Block
     from pep.guard.site import Site
+    from pep.heartbeat import Heartbeat
 
 T = TypeVar("T")
 
@@ -70,6 +71,8 @@ class Core:
         #: Those that are wired by following this one.
         self.followers: weakref.WeakSet[Core] = weakref.WeakSet()
         self._derived: tuple[Wiring, Wiring] | None = None
+        #: What probes the decision point, if anything does.
+        self.heartbeat: Heartbeat | None = None
         self._performers: tuple[Wiring, Performer, APerformer] | None = None
         #: This process: another one in a forked child.
         self.process = object()
@@ -177,6 +180,8 @@ class Core:
     def closing(self) -> Wiring | None:
         """Refuse every later call; return the wiring to close, where it is this enforcer's own and was open."""
         closed, self.closed = self.closed, True
+        if self.heartbeat is not None:
+            self.heartbeat.close()
         self.unplug()
         return None if closed else self._wiring
 

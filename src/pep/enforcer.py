@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pep.approvals.approvers import MayApprove
     from pep.approvals.desk import Desk
     from pep.approvals.store import Store
+    from pep.heartbeat import Heartbeat
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type[Any])
@@ -317,12 +318,45 @@ class Enforcer(Searching):
         return lifecycle.stats(self._core)
 
     def health(self) -> dict[str, Any]:
-        """Return whether it is bound and open, who answers, what guarantee it records with, what is not enforced."""
+        """
+        Return how the enforcer is; nobody is asked for that.
+
+        Whether it is bound and open, who answers and how that is faring, what guarantee it records with, and what is
+        not enforced.
+        """
         return dict(lifecycle.health(self._core))
 
     async def ahealth(self) -> dict[str, Any]:
         """Return how the enforcer is; see `health`."""
         return dict(lifecycle.health(self._core))
+
+    def heartbeat(self, *, every: float = 5.0, timeout: float = 1.0) -> Heartbeat:
+        """
+        Probe the decision point again and again, so that an outage is found before a call finds it.
+
+        Args:
+            every: How long to wait between two probes, in seconds.
+
+            timeout: How long one may take, in seconds.
+
+        Returns:
+            What probes it, on a thread of its own, until the enforcer is closed or begins another; `health` tells
+            what came of it.
+
+        Raises:
+            AccessDenied: While it is unbound, or closed.
+
+            ConfigurationError: When the decision point cannot be probed, or a time is none.
+        """
+        from pep.heartbeat import Heartbeat  # noqa: PLC0415  only who probes has a thread for it
+
+        wiring = self._core.wiring()
+        begun = Heartbeat(wiring.pdp, every=every, timeout=timeout, clock=wiring.clock)
+        before, self._core.heartbeat = self._core.heartbeat, begun
+        if before is not None:
+            before.close()
+        begun.start()
+        return begun
 
     def close(self) -> None:
         """

@@ -155,11 +155,25 @@ def health(core: Core) -> Mapping[str, Any]:
     return {
         **told,
         "pdp": wiring.pdp_name,
+        **_faring(core, wiring),
         "guarantee": wiring.journal.sink.guarantee.value,
         "not_enforced": wiring.unenforced(),
         "unrecorded": wiring.journal.counts["unrecorded"],
         **({} if wiring.bus is None else {"bus": wiring.bus.state}),
     }
+
+
+def _faring(core: Core, wiring: Wiring) -> Mapping[str, Any]:
+    """Tell how the decision point is faring, as far as it tells itself, and what its probes came to."""
+    told: dict[str, Any] = {}
+    if callable(tells := getattr(wiring.pdp, "health", None)):
+        try:
+            told["pdp_health"] = dict(tells())
+        except Exception as error:  # noqa: BLE001  a decision point of a user's may raise anything
+            told["pdp_health"] = {"state": "unknown", "error": type(error).__name__}
+    if core.heartbeat is not None:
+        told["heartbeat"] = dict(core.heartbeat.health())
+    return told
 
 
 def _recorded(wiring: Wiring, kind: Kind, fields: Mapping[str, Any]) -> Plan[None]:

@@ -77,9 +77,16 @@ class RowFilterPDP(PDP, Protocol):
     """A decision point that tells which resources of a type may be acted upon, before any is loaded."""
 
     def row_filter(
-        self, subject: Subject, action: Action | str, resource_type: str, *, context: Mapping[str, Any]
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource_type: str,
+        *,
+        context: Mapping[str, Any],
+        actors: Sequence[Subject],
+        tenant: str | None,
     ) -> Eventual[RowFilter]:
-        """Answer with `AllowAll`, `DenyAll` or a `Conditional`."""
+        """Answer with `AllowAll`, `DenyAll` or a `Conditional`; all but the resource is as in an `AccessRequest`."""
         ...
 
 

@@ -161,7 +161,9 @@ def _decision(pdp: RowFilterPDP, rows: RowFilter) -> Decision:
 
 
 def _ask(pdp: RowFilterPDP, request: AccessRequest) -> object:
-    return pdp.row_filter(request.subject, request.action, request.resource.type, context=request.context)
+    # INVARIANT: everything but the resource: whose world it is, and for whom somebody acts, decide too.
+    whose = {"context": request.context, "actors": request.actors, "tenant": request.tenant}
+    return pdp.row_filter(request.subject, request.action, request.resource.type, **whose)  # type: ignore[arg-type]
 
 
 def _joined(found: Sequence[RowFilter]) -> RowFilter:

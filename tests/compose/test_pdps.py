@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
 from itertools import product
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pep import AccessDenied, Effect, Enforcer, Fault, Subject, acting_as
 from pep.audit import MemorySink
 from pep.compose.combine import Algorithm, combine
 from pep.compose.pdps import CombinedPDP
 from pep.decision import Decision, decision_of
-from pep.errors import ConfigurationError, PDPReplyError, PDPTimeout
-from pep.model import AccessRequest, Resource
+from pep.errors import ConfigurationError, PDPReplyError, PDPTimeout, PDPUnavailable
+from pep.model import AccessRequest, Obligation, Resource
 from pep.pdp import FunctionPDP
-from pep.policy import PolicySet
-from pep.testing import ScriptedPDP
+from pep.plan import Raised
+from pep.policy import PolicySet, deny, permit, resource
+from pep.policy.partial import AllowAll, DenyAll
+from pep.testing import ScriptedPDP, check_pdp
 from pep.verdict import Verdict
+from tests.compose.composing import BatchPart, Part, answers, many, perform, request_for, said, word
+from tests.proving import times
 
 REQUEST = AccessRequest(Subject("user", "alice"), "read", Resource("document", "1"))
 FAILS = "fails"
@@ -159,3 +168,232 @@ def test_it_guards() -> None:
     guarded = enforcer.guard("read")(lambda: "ran")
     with acting_as(Subject("user", "alice")), pytest.raises(AccessDenied):
         guarded()
+
+
+#: The published names of what a decision point can say.
+PUBLISHED: Final = {"Permit": Effect.PERMIT, "Deny": Effect.DENY, "NotApplicable": Effect.NOT_APPLICABLE}
+
+
+def published(name: str) -> Effect:
+    return PUBLISHED.get(name, Effect.INDETERMINATE)
+
+
+@pytest.mark.parametrize("batching", [False, True])
+def test_every_row_of_the_published_tables(vectors: Path, batching: bool) -> None:
+    """Asked as decision points, whose indeterminate could have been either, parts combine as the tables say."""
+    rows = json.loads((vectors / "xacml" / "combining_truth_tables.json").read_bytes())["combine"]
+    sayable = {*PUBLISHED, "Indeterminate{DP}", "Indeterminate"}
+    rows = [row for row in rows if row["children"] and set(row["children"]) <= sayable]
+    assert len(rows) == 7 * (4 + 4**2 + 4**3)
+    for row in rows:
+        parts = [BatchPart(published(child).name) for child in row["children"]]
+        pdp = CombinedPDP(Algorithm(row["algorithm"]), parts)
+        found = many(pdp, [REQUEST, REQUEST]) if batching else [said(perform(pdp.decide(REQUEST)))]
+        assert set(found) == {published(row["result"])}
+
+
+@settings(max_examples=times(300, 50_000))
+@given(st.sampled_from(Algorithm), st.lists(answers, min_size=1, max_size=4), st.sampled_from(["sync", "async"]))
+def test_only_exact_permits_permit(algorithm: Algorithm, given_: list[Any], world: str) -> None:
+    """Whatever the faults, it answers what the exact answers alone decide, or the fault of one of the parts."""
+    words = [word(one) for one in given_]
+    found = said(perform(CombinedPDP(algorithm, map(Part, given_)).decide(REQUEST), world))
+    possible = {
+        combine(algorithm, [Decision(effect) for effect in guess]).effect
+        for guess in product(*[[one] if isinstance(one, Effect) else list(Effect) for one in words])
+    }
+    assert found in (possible if len(possible) == 1 else {one for one in words if isinstance(one, Fault)})
+
+
+@settings(max_examples=times(200, 5_000))
+@given(
+    st.sampled_from(Algorithm),
+    st.integers(1, 3).flatmap(lambda wide: st.lists(st.lists(answers, min_size=wide, max_size=wide), max_size=5)),
+    st.booleans(),
+    st.sampled_from(["sync", "async"]),
+)
+def test_a_batch_is_answered_like_its_questions(
+    algorithm: Algorithm, rows: list[list[Any]], batching: bool, world: str
+) -> None:
+    """Each item is what it would be alone, and what is asked in order is asked no further than that."""
+    wide = len(rows[0]) if rows else 1
+
+    def made() -> list[Part]:
+        kind = BatchPart if batching else Part
+        return [kind({str(at): row[column] for at, row in enumerate(rows)}) for column in range(wide)]
+
+    requests = [request_for(str(at)) for at in range(len(rows))]
+    together, alone = made(), made()
+    one = CombinedPDP(algorithm, alone)
+    wanted = [said(perform(one.decide(request), world)) for request in requests]
+    assert many(CombinedPDP(algorithm, together), requests, world) == wanted
+    assert [sorted(part.asked) for part in together] == [sorted(part.asked) for part in alone]
+    assert all(len(part.batches) <= 1 for part in together if isinstance(part, BatchPart))
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [([True], Fault.MISMATCHED), (None, Fault.MALFORMED), ([True, 1], Fault.MALFORMED), (PDPTimeout, Fault.TIMEOUT)],
+)
+def test_a_part_that_fails_a_batch_fails_each_question(answer: Any, fault: Fault) -> None:
+    """No question of a batch is answered where its part answered none, or not with a decision."""
+
+    class Odd(Part):
+        def decide_many(self, _requests: Any) -> Any:
+            if isinstance(answer, type):
+                raise answer
+            return answer
+
+    found = many(CombinedPDP(Algorithm.PERMIT_OVERRIDES, [Odd(True)]), [request_for("1"), request_for("2")])
+    assert found == ([Effect.PERMIT, fault] if answer == [True, 1] else [fault, fault])
+
+
+ROWS: Final = [Resource("doc", name) for name in "1234"]
+rules: Final = st.lists(
+    st.builds(
+        lambda number, make, names, duty: make(
+            str(number),
+            action="read",
+            resource="doc",
+            when=resource.id.in_(names) if names else None,
+            **({"obligations": [Obligation("log")]} if duty else {}),
+        ),
+        st.integers(0, 99),
+        st.sampled_from([permit, permit, deny]),
+        st.lists(st.sampled_from("1234"), max_size=3, unique=True),
+        st.booleans(),
+    ),
+    max_size=3,
+    unique_by=lambda one: one.id,
+)
+
+
+@settings(max_examples=times(150, 5_000))
+@given(
+    st.sampled_from([Algorithm.DENY_OVERRIDES, Algorithm.ORDERED_DENY_OVERRIDES]),
+    st.lists(rules, min_size=1, max_size=3),
+)
+def test_a_row_that_is_let_through_is_permitted(algorithm: Algorithm, sets: list[Any]) -> None:
+    """Every row of a filter would be permitted by `decide`, free of obligations; and it holds what all permit."""
+    parts = [PolicySet(one) for one in sets]
+    pdp = CombinedPDP(algorithm, parts)
+    rows = perform(pdp.row_filter(Subject("user", "alice"), "read", "doc", context={})).value
+    for row in ROWS:
+        request = AccessRequest(Subject("user", "alice"), "read", row)
+        decision = perform(pdp.decide(request)).value
+        let = rows.matches(row) is True
+        assert not let or (decision.effect is Effect.PERMIT and decision.obligations == ())
+        each = [part.decide(request) for part in parts]
+        assert let is all(one.effect is Effect.PERMIT and not one.obligations for one in each)
+
+
+def test_row_filters_are_lent_where_they_are_sound() -> None:
+    """Of no other algorithm can be told from what parts permit which rows are permitted free of obligations."""
+    everything, nothing = PolicySet([permit("p", action="read")]), PolicySet([])
+    able = {one for one in Algorithm if hasattr(CombinedPDP(one, [everything, nothing]), "row_filter")}
+    assert able == {Algorithm.DENY_OVERRIDES, Algorithm.ORDERED_DENY_OVERRIDES}
+    assert not hasattr(CombinedPDP(Algorithm.DENY_OVERRIDES, [everything, part(Effect.PERMIT)]), "row_filter")
+
+    class Down(Part):
+        def row_filter(self, *_: Any, **__: Any) -> Any:
+            raise PDPUnavailable
+
+    def rows(*parts: Any) -> Any:
+        pdp = CombinedPDP(Algorithm.DENY_OVERRIDES, parts)
+        return perform(pdp.row_filter(REQUEST.subject, "read", "doc", context={}))
+
+    assert rows(everything, everything).value == AllowAll()
+    assert rows(everything, nothing).value == DenyAll()
+    assert isinstance(rows(everything, Down(True)).error, PDPUnavailable)
+    enforcer = Enforcer(CombinedPDP(Algorithm.DENY_OVERRIDES, [everything, everything]), audit=MemorySink())
+    assert enforcer.row_filter("read", "doc", subject=REQUEST.subject) == AllowAll()
+
+
+class Probed(Part):
+    """One that can tell whether it is up, and how it is."""
+
+    def probe(self) -> None:
+        if self.table is not True:
+            raise PDPUnavailable(self.name)
+
+    def health(self) -> dict[str, Any]:
+        return {"up": self.table}
+
+
+def test_probes_and_health_are_those_of_the_parts() -> None:
+    """All have to be up; each is told by its name."""
+    pdp = CombinedPDP(Algorithm.DENY_OVERRIDES, [Probed(True, "a"), Part(True, "b"), Probed(False, "c")])
+    assert str(perform(pdp.probe()).error) == "c"
+    assert pdp.health() == {"parts": [{"name": "a", "up": True}, {"name": "b"}, {"name": "c", "up": False}]}
+    assert perform(CombinedPDP(Algorithm.DENY_OVERRIDES, [Probed(True)]).probe()).value is None
+    assert not hasattr(CombinedPDP(Algorithm.DENY_OVERRIDES, [Part(True)]), "probe")
+
+
+def revised(name: str, revisions: dict[str, str], effect: Effect = Effect.PERMIT) -> FunctionPDP:
+    return FunctionPDP(lambda _request: Decision(effect, revision=revisions[name]), name=name, pure=True)
+
+
+def test_a_new_revision_of_a_part_drops_what_was_cached() -> None:
+    """Also of a part that tells of no swaps; parts that are asked now and then make no swap."""
+    revisions = {"a": "1", "b": "1"}
+    sink = MemorySink()
+    silent = FunctionPDP(
+        lambda request: Decision(Effect.NOT_APPLICABLE if request.resource.id == "2" else Effect.PERMIT, revision="1"),
+        name="silent",
+        pure=True,
+    )
+    pdp = CombinedPDP(Algorithm.FIRST_APPLICABLE, [silent, revised("b", revisions)])
+    enforcer = Enforcer(pdp, audit=sink)
+
+    def cached(name: str) -> bool:
+        return enforcer.check(request_for(name)).cached
+
+    assert [cached(name) for name in "1212"] == [False, False, True, True]
+    revisions["b"] = "2"
+    assert [cached("2"), cached("1")] == [True, True]
+    enforcer.invalidate(resource=Resource("doc", "2"))
+    assert [cached("2"), cached("1")] == [False, False]
+    assert [(one["old"], one["new"]) for one in sink.records if one.kind.value == "configuration"] == [("1", "2")]
+
+
+def test_all_listeners_are_told_though_one_fails() -> None:
+    """A listener's failure is raised once the others know."""
+    revisions = {"a": "1"}
+    heard: list[Any] = []
+
+    def fails(_event: Any) -> None:
+        raise ValueError
+
+    pdp = CombinedPDP(Algorithm.DENY_OVERRIDES, [revised("a", revisions)])
+    for listener in (fails, heard.append):
+        pdp.subscribe(listener)
+    perform(pdp.decide(REQUEST))
+    revisions["a"] = "2"
+    reply = perform(pdp.decide(REQUEST))
+    assert isinstance(reply, Raised)
+    assert isinstance(reply.error, ValueError)
+    assert [(one.old, one.new) for one in heard] == [("1", "2")]
+    assert said(perform(pdp.decide(REQUEST))) is Effect.PERMIT
+
+
+@pytest.mark.parametrize("algorithm", [one for one in Algorithm if one is not Algorithm.ONLY_ONE_APPLICABLE])
+def test_it_conforms(algorithm: Algorithm) -> None:
+    """The same answers in both worlds, alone and in batches."""
+    policies = PolicySet([permit("p", action="read", resource="doc"), deny("d", action="edit", resource="doc")])
+    make: Callable[[], Any] = lambda: CombinedPDP(algorithm, [policies, policies])  # noqa: E731  shown in place
+    check_pdp(make, permitted=request_for(), denied=request_for(action="edit"))
+
+
+def test_memory_that_runs_out_is_no_answer_to_one_question() -> None:
+    """It ends the batch, and is not taken for a fault of an item."""
+    revisions = {"a": "1"}
+
+    def exhausted(_event: Any) -> None:
+        raise MemoryError
+
+    pdp = CombinedPDP(Algorithm.DENY_OVERRIDES, [revised("a", revisions)])
+    pdp.subscribe(exhausted)
+    perform(pdp.decide(REQUEST))
+    revisions["a"] = "2"
+    with pytest.raises(MemoryError):
+        perform(pdp.decide_many([REQUEST, REQUEST]))

@@ -128,6 +128,8 @@ class PolicySet:
         resource_type: str,
         *,
         context: Mapping[str, Any] = EMPTY,
+        actors: Sequence[Subject] = (),
+        tenant: str | None = None,
         discharged: Collection[str] = (),
     ) -> RowFilter:
         """
@@ -142,6 +144,10 @@ class PolicySet:
 
             context: The circumstances.
 
+            actors: Those acting for the subject, outermost first.
+
+            tenant: Whose world it is.
+
             discharged: Types of obligations that whoever filters discharges; a permit with another does not permit.
 
         Returns:
@@ -149,7 +155,7 @@ class PolicySet:
             `Conditional`. Rules that call Python permit nothing here, or deny everything.
         """
         # The id of an existing resource; a filter depends on the ids of rows, never on this one.
-        request = AccessRequest(subject, action, Resource(resource_type, "row"), context)
+        request = AccessRequest(subject, action, Resource(resource_type, "row"), context, tuple(actors), tenant)
         return row_filter(self.rules, request, self._clock(), frozenset(discharged))
 
     def explain(self, request: AccessRequest) -> Explanation:

@@ -142,10 +142,14 @@ class PolicySource:
         resource_type: str,
         *,
         context: Mapping[str, Any] = EMPTY,
+        actors: Sequence[Subject] = (),
+        tenant: str | None = None,
         discharged: Collection[str] = (),
     ) -> RowFilter:
         """Say which resources of a type a subject may act upon, by the policies in effect."""
-        return self.policies.row_filter(subject, action, resource_type, context=context, discharged=discharged)
+        return self.policies.row_filter(
+            subject, action, resource_type, context=context, actors=actors, tenant=tenant, discharged=discharged
+        )
 
     def subscribe(self, listener: Listener) -> None:
         """Tell *listener* of every swap, and of every set that does not load, on the thread that noticed."""

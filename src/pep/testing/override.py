@@ -179,9 +179,12 @@ class _Listening:
         resource_type: str,
         *,
         context: Mapping[str, Any],
+        actors: Sequence[Subject],
+        tenant: str | None,
     ) -> Any:  # noqa: ANN401  whatever it answers
-        self._note([AccessRequest(subject, action, Resource.new(resource_type), context)])
-        return pdp.row_filter(subject, action, resource_type, context=context)
+        asked = AccessRequest(subject, action, Resource.new(resource_type), context, tuple(actors), tenant)
+        self._note([asked])
+        return pdp.row_filter(subject, action, resource_type, context=context, actors=actors, tenant=tenant)
 
 
 def _real(core: Core) -> Wiring | None:

@@ -228,7 +228,8 @@ def _check_capabilities(pdp: PDP, permitted: AccessRequest) -> None:
             )
     if isinstance(pdp, RowFilterPDP):
         asked = (permitted.subject, permitted.action, permitted.resource.type)
-        for reply in worlds(pdp, lambda: pdp.row_filter(*asked, context=permitted.context)):
+        whose: dict[str, Any] = {"context": permitted.context, "actors": permitted.actors, "tenant": permitted.tenant}
+        for reply in worlds(pdp, lambda: pdp.row_filter(*asked, **whose)):
             _check_rows(reply, permitted)
 
 
