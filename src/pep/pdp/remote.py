@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NoReturn
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urldefrag, urljoin, urlsplit
 
 import orjson
 
@@ -43,6 +43,10 @@ LONGEST_PAUSE: Final = 3600.0
 #: Asked to be tried elsewhere, with the same method and body.
 _REDIRECTS: Final = frozenset({307, 308})
 _GATEWAY: Final = frozenset({502, 504})
+#: Printable ASCII, without what begins a query or a fragment, ends a user, or is no part of a URL.
+_PLAIN: Final = re.compile(r'[^\x00-\x20\x7f-\U0010ffff"#<>?@\\^`{|}]+')
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_VALUE: Final = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?", re.ASCII)
 _SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -65,7 +69,7 @@ class Remote:
         self.url = checked_url(url)
         self._own = transport is None
         self.transport = _transport(transport)
-        self._headers = dict(headers)
+        self._headers = _checked_headers(headers)
         admit = getattr(self.transport, "admit", None)
         if admit is not None:
             admit(self.url)
@@ -140,10 +144,7 @@ class Remote:
         for _again in range(MAX_REDIRECTS):
             if reply.status not in _REDIRECTS:
                 break
-            url = urljoin(request.url, reply.headers.get("location", ""))
-            if _origin(url) != _origin(request.url):
-                message = "the server redirects to another origin; name the URL that answers"
-                raise PDPReplyError(message)
+            url = _redirected(request.url, reply)
             request = HTTPRequest(request.method, url, request.headers, request.body)
             reply = yield from send(self.transport, request)
         return reply
@@ -213,10 +214,33 @@ def checked_url(url: object) -> str:
         host, _port = parts.hostname, parts.port
     except ValueError:
         raise ConfigurationError(message) from None
-    plain = parts.query or parts.fragment or parts.username is not None or parts.password is not None
-    if parts.scheme not in {"http", "https"} or not host or plain or not url.isascii() or not url.isprintable():
+    if parts.scheme not in {"http", "https"} or not host or not _PLAIN.fullmatch(url):
         raise ConfigurationError(message)
     return url.rstrip("/")
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    checked = {}
+    for name, value in dict(headers).items():
+        texts = type(name) is str and type(value) is str
+        if not texts or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            message = "`headers` must be names of headers, each with a value of printable ASCII"
+            raise ConfigurationError(message)
+        checked[name.lower()] = value
+    return checked
+
+
+def _redirected(url: str, reply: HTTPReply) -> str:
+    """Return where a reply sends its request; a fragment is nothing to a server."""
+    try:
+        found = urldefrag(urljoin(url, reply.headers.get("location", ""))).url
+    except ValueError:
+        found = ""
+    printed = found.isascii() and found.isprintable() and " " not in found
+    if not printed or _origin(found) != _origin(url):
+        message = "the server redirects to another origin; name the URL that answers"
+        raise PDPReplyError(message)
+    return found
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None] | None:
@@ -224,6 +248,8 @@ def _origin(url: str) -> tuple[str, str | None, int | None] | None:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
+        return None
+    if "@" in parts.netloc:
         return None
     usual = {"http": 80, "https": 443}.get(parts.scheme)
     return parts.scheme, parts.hostname, port or usual

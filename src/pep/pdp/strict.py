@@ -17,7 +17,8 @@ from pep.errors import PDPReplyError
 #: How deep a reply may be nested.
 MAX_DEPTH: Final = 64
 
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# One that does not end is one too: looking for its end again from each quote within would take for ever.
+_STRINGS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _BRACKETS: Final = re.compile(rb"[\[\]{}]")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
