@@ -25,6 +25,7 @@ TOPICS: Final = (
     "threads",
     "policy",
     "memory",
+    "cerbos",
 )
 #: Only where others are installed.
 BESIDE: Final = ("peers",)
