@@ -112,6 +112,19 @@ def test_tokens_say_nothing_of_a_decision_point_that_does_not_claim_them() -> No
     assert [scene.asks(TWO), scene.asks(ONE)] == [1, 0]
 
 
+def test_a_decision_point_may_have_tokens_and_swap_its_policies() -> None:
+    """What tells of its policies itself has tokens all the same."""
+
+    class Swapping(Store):
+        def subscribe(self, listener: object) -> None:
+            """Tell nobody."""
+
+    scene = Scene(Swapping())
+    assert [scene.asks(ONE), scene.asks(ONE)] == [1, 0]
+    scene.store.token = "t1"
+    assert [scene.asks(TWO), scene.asks(ONE), scene.asks(ONE)] == [1, 1, 0]
+
+
 @pytest.mark.parametrize("world", ["sync", "async"])
 def test_a_hit_that_is_overtaken_before_dispatch_is_asked_again(world: str) -> None:
     """Between the record and the code a newer token comes: the code waits for what the store says now."""

@@ -92,11 +92,11 @@ def came_of(wiring: Wiring, answer: Answer, checked: Checked) -> Came:
 def epoch_of(wiring: Wiring, answer: Answer, decision: Decision) -> int:
     """Return the epoch a decision holds from: a new one, where new policies gave it."""
     revision, shapes = decision.revision, wiring.shapes
-    if revision is None or revision == shapes.revision or shapes.swaps:
+    if revision is None or revision == shapes.revision:
         return answer.epoch
     if shapes.consistent:
         shapes.see(revision, answer.started, wiring.clock.boottime())
-    if shapes.consistent or not wiring.pure:
+    if shapes.consistent or shapes.swaps or not wiring.pure:
         return answer.epoch
     return _revised(wiring, answer, revision)
 

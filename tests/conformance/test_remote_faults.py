@@ -1,0 +1,81 @@
+"""Whatever goes wrong between an adapter and its engine is the fault the table says, and nothing runs."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pep import AccessDenied, Enforcer, Profile, Resource, Subject, acting_as
+from pep.audit import MemorySink
+from pep.transport import HTTPTransport
+from tests.misbehaving import Authority, Misbehaving
+from tests.remote_faults import ADAPTERS, ROWS, Row, expected
+
+ALICE, DOCUMENT = Subject("user", "alice"), Resource("document", "1")
+
+#: Deadlines in seconds: of what is noticed at once, and of what is not.
+PATIENT, HASTY = 10.0, 0.3
+
+QUICK = [(adapter, row) for adapter in ADAPTERS for row in ROWS if not ROWS[row].slow]
+SLOW = [("bare", row) for row in ROWS if ROWS[row].slow]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def contexts(authority: Authority) -> dict[str | None, ssl.SSLContext | None]:
+    made = {kind: authority.server(kind) for kind in ("good", "self-signed", "wrong host", "expired")}
+    return {**made, "client": authority.server(clients=True), "none": None, None: None}
+
+
+@pytest.fixture(scope="module")
+def transport(authority: Authority) -> Iterator[HTTPTransport]:
+    with HTTPTransport(ca=authority.ca) as made:
+        yield made
+
+
+def outcomes(adapter: str, row: Row, transport: HTTPTransport, tls: ssl.SSLContext | None) -> tuple[list[Any], int]:
+    """Guard code with an adapter whose engine behaves so, in both worlds; return the verdicts, and how often it ran."""
+    profile, ran = Profile(deadline=HASTY if row.slow else PATIENT), []
+    with Misbehaving(row.behaviour, tls=tls) as server:
+        pdp = ADAPTERS[adapter](server.url.replace("http:", "https:") if row.tls else server.url, transport)
+        with Enforcer(pdp, audit=MemorySink(), profiles={"document:view": profile}) as enforcer, acting_as(ALICE):
+
+            @enforcer.guard("view", resource=DOCUMENT)
+            def view() -> None:
+                ran.append("sync")
+
+            @enforcer.guard("view", resource=DOCUMENT)
+            async def aview() -> None:
+                ran.append("async")
+
+            with pytest.raises(AccessDenied) as sync:
+                view()
+            with pytest.raises(AccessDenied) as later:
+                asyncio.run(aview())
+    return [sync.value.verdict, later.value.verdict], len(ran)
+
+
+@pytest.mark.parametrize(("adapter", "name"), [*QUICK, *SLOW])
+def test_a_fault_is_what_the_table_says(
+    adapter: str,
+    name: str,
+    transport: HTTPTransport,
+    contexts: dict[str | None, ssl.SSLContext | None],
+) -> None:
+    """Each thing that goes wrong is its row's fault in both worlds, and the code does not run."""
+    found, ran = outcomes(adapter, ROWS[name], transport, contexts[ROWS[name].tls])
+    assert ran == 0
+    assert [(verdict.allowed, verdict.fault) for verdict in found] == [(False, expected(adapter, name))] * 2
+
+
+def test_no_connection_is_left_in_use(transport: HTTPTransport) -> None:
+    """After all that went wrong every connection was given back, and those that serve no more were closed."""
+    assert repr(transport).startswith("HTTPTransport(<0 of 32 ")
