@@ -25,6 +25,7 @@ TOPICS: Final = (
     "threads",
     "policy",
     "memory",
+    "transport",
     "cerbos",
 )
 #: Only where others are installed.

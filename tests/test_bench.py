@@ -24,6 +24,7 @@ TOPICS = (
     "threads",
     "policy",
     "memory",
+    "transport",
     "cerbos",
     "peers",
 )
