@@ -11,8 +11,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-import attrs
-
 from pep.abreast import SideBySide, side_by_side
 from pep.errors import PDPError, PDPReplyError
 from pep.flying import alaunch, await_landing, launch, wait
@@ -172,7 +170,7 @@ class Performer:
 
     def start(self, step: Step, landed: Callable[[Reply], None]) -> None:
         """Perform a step on a thread of its own."""
-        plain = attrs.evolve(step, threaded=False) if isinstance(step, Invoke) else step
+        plain = step._replace(threaded=False) if isinstance(step, Invoke) else step
         self._threads.start(lambda: self.perform(plain), landed)
 
     def _invoke(self, step: Invoke) -> Reply:

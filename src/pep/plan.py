@@ -13,10 +13,7 @@ from contextlib import suppress
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
-import attrs
-
 from pep.errors import PDPReplyError
-from pep.exchange import HTTPReply, HTTPRequest
 from pep.steps import (
     STEPS,
     Dispatch,
@@ -37,6 +34,7 @@ from pep.steps import (
 )
 
 if TYPE_CHECKING:
+    from pep.exchange import HTTPReply, HTTPRequest
     from pep.protocols import Transport
 
 __all__ = [
@@ -75,6 +73,16 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  whatever it names
+    """Load what goes over HTTP when somebody asks for it."""
+    if name in {"HTTPReply", "HTTPRequest"}:
+        from pep import exchange  # noqa: PLC0415  only who sends requests pays for them
+
+        return getattr(exchange, name)
+    message = f"module `{__name__}` has no attribute `{name}`"
+    raise AttributeError(message)
 
 
 def attempt(
@@ -181,6 +189,8 @@ def send(transport: Transport, request: HTTPRequest) -> Plan[HTTPReply]:
 
         Exception: What the transport raised; see `pep.protocols.Transport`.
     """
+    from pep.exchange import HTTPReply  # noqa: PLC0415  only who sends requests pays for them
+
     reply = unwrap((yield Send(transport, request)))
     if not isinstance(reply, HTTPReply):
         message = f"a transport must answer with an `HTTPReply`, not `{type(reply).__name__}`"
@@ -304,6 +314,4 @@ def _step(value: object) -> Step:
 def _sooner(step: Step, deadline: float | None) -> Step:
     if deadline is None or isinstance(step, Dispatch) or (step.deadline is not None and step.deadline <= deadline):
         return step
-    if isinstance(step, (Launch, Wait, Send, Remaining)):
-        return step._replace(deadline=deadline)
-    return attrs.evolve(step, deadline=deadline)
+    return step._replace(deadline=deadline)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
-
-import attrs
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pep.errors import ConfigurationError, ExtractionError
 from pep.model import Resource, Subject
@@ -116,8 +114,7 @@ class Registry(Generic[T]):
         return f"`{cls.__name__}` is no {noun}; register it or give its class `{self._method}`"
 
 
-@attrs.frozen(eq=False, repr=False)
-class Registries:
+class Registries(NamedTuple):
     """How objects become subjects and resources, for one enforcer."""
 
     subjects: Registry[Subject]

@@ -34,7 +34,7 @@ _CONTEXTLIB: Final = "contextlib"
 _TESTERS: Final = frozenset({"_pytest", "pytest_asyncio", "anyio"})
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Scope:
     """Who acts, on whose behalf, where; open until its block is left."""
 
@@ -58,7 +58,7 @@ class Scope:
         self.is_open, self.who = False, None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Approval:
     """An approval by its id, until a call has used it or its block is left."""
 
@@ -86,7 +86,7 @@ class Approval:
 _ENDED: Final = Scope(None, is_open=False)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Frame:
     """
     A scope, how many guarded calls surround the code that runs in it, and an approval it may use.

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, Ty
 
 import attrs
 
-from pep.exchange import HTTPRequest
 from pep.frozen import fields_repr
 
 if TYPE_CHECKING:
+    from pep.exchange import HTTPRequest
     from pep.flights import Flight
     from pep.protocols import Transport
 
@@ -46,8 +46,7 @@ class Raised:
 Reply: TypeAlias = "Returned[Any] | Raised"
 
 
-@attrs.frozen(eq=False, repr=False)
-class Invoke:
+class Invoke(NamedTuple):
     """
     Call a user's callable; an awaitable it returns is awaited where that can be.
 
@@ -72,22 +71,16 @@ class Invoke:
     frame: object | None = None
     kept: bool = False
 
-    __repr__ = fields_repr
 
-
-@attrs.frozen(eq=False, repr=False)
-class Write:
+class Write(NamedTuple):
     """Hand one audit record to a sink, by a deadline on the monotonic clock."""
 
     sink: Any
     record: Any
     deadline: float | None = None
 
-    __repr__ = fields_repr
 
-
-@attrs.frozen(eq=False, repr=False)
-class Dispatch:
+class Dispatch(NamedTuple):
     """Run the protected code, in the caller's own frame and under no deadline."""
 
     fn: Callable[..., Any]
@@ -95,21 +88,15 @@ class Dispatch:
     kwargs: dict[str, Any]
     frame: object | None = None
 
-    __repr__ = fields_repr
 
-
-@attrs.frozen(eq=False, repr=False)
-class Sleep:
+class Sleep(NamedTuple):
     """Wait for so many seconds, but not past the deadline."""
 
     seconds: float
     deadline: float | None = None
 
-    __repr__ = fields_repr
 
-
-@attrs.frozen(eq=False, repr=False)
-class Gather:
+class Gather(NamedTuple):
     """
     Run plans side by side; the reply's value holds their replies in the order of the plans.
 
@@ -125,8 +112,6 @@ class Gather:
     plans: tuple[Generator[Any, Any, Any], ...]
     deadline: float | None = None
     first: bool = False
-
-    __repr__ = fields_repr
 
 
 class Launch(NamedTuple):

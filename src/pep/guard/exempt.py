@@ -7,12 +7,9 @@ Imports sites and members.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
-
-import attrs
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pep.errors import ConfigurationError
-from pep.frozen import fields_repr
 from pep.guard.members import chain, is_function, parts_of
 from pep.guard.site import Site, own_site
 
@@ -22,14 +19,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 EXEMPT: Final = "__pep_exempt__"
 
 
-@attrs.frozen(repr=False)
-class Exemption:
+class Exemption(NamedTuple):
     """Why a function is not guarded, and by which enforcer's word."""
 
     reason: str
     enforcer: str
-
-    __repr__ = fields_repr
 
 
 def exempt(enforcer: str, reason: object) -> Callable[[F], F]:

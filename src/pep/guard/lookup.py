@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pep.extract import Requirement
 from pep.model import Resource
@@ -29,8 +27,7 @@ class Kind(Enum):
     COMPUTED = "computed"
 
 
-@attrs.frozen(eq=False)
-class Lookup:
+class Lookup(NamedTuple):
     """
     Where the hot path of one function finds its resource.
 

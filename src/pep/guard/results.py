@@ -147,7 +147,7 @@ def _decorated(core: Core, fn: Any, options: Options, batch: int | None) -> Any:
         message = f"`{fn.__qualname__}` is a generator; use `filter_result`, which decides about its items"
         raise ConfigurationError(message)
     signature = signature_of(fn)
-    seen = attrs.evolve(options, resource=RESULT if options.resource is None else options.resource)
+    seen = options._replace(resource=RESULT if options.resource is None else options.resource)
     need = requirement(core, fn, _with_result(fn, signature), seen)
     entry = "guard_result" if batch is None else "filter_result"
     site = Site(core, fn, (need,), signature, shape, options.on_denied, entry)

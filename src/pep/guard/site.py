@@ -10,7 +10,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -35,8 +35,7 @@ SITE: Final = "__pep_site__"
 _MARKERS: Final = ("ResourceId", "Guarded")
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Options:
+class Options(NamedTuple):
     """What was written into one guard."""
 
     action: object
