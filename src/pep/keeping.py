@@ -84,6 +84,7 @@ def came_of(wiring: Wiring, answer: Answer, checked: Checked) -> Came:
     """Say what a question came to, and keep it where that is allowed."""
     decision, fault, cause = checked
     if decision is None:
+        wiring.alerts.tell(wiring.pdp_name, fault, wiring.clock.monotonic())
         return Came(None, fault, cause, answer.epoch)
     epoch = epoch_of(wiring, answer, decision)
     return Came(decision, None, None, epoch, keep(wiring, answer, decision, epoch))

@@ -135,14 +135,14 @@ def stats(core: Core) -> dict[str, int]:
     wiring = core.latest
     counts = dict.fromkeys(("recorded", "unrecorded", "lost", "unobserved", "uncorrelated"), 0)
     if wiring is None:
-        return {**counts, **dict.fromkeys(DecisionCache().stats(), 0), "flights_joined": 0}
+        return {**counts, **dict.fromkeys(DecisionCache().stats(), 0), "flights_joined": 0, "alerts": 0}
     counts = {name: wiring.journal.counts[name] for name in counts}
     cached = wiring.cache.stats()
     # The hot path counts with its notes alone.
     noted = wiring.journal.noting.count() - wiring.journal.counts["unnoted"]
     counts["recorded"] += noted
     cached["hits"] += noted
-    return {**counts, **cached, "flights_joined": wiring.shapes.flights.joined}
+    return {**counts, **cached, "flights_joined": wiring.shapes.flights.joined, "alerts": wiring.alerts.told}
 
 
 def health(core: Core) -> Mapping[str, Any]:

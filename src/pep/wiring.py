@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from pep.alerting import Alerts
 from pep.audit.journal import Journal
 from pep.audit.masking import Masking
 from pep.cache import DecisionCache, Generations, Key, Shapes, StaleStore
@@ -81,6 +82,8 @@ class Wiring:
     bus: Subscription | None = None
     #: The decision point's identity in cache keys; shared by every wiring that asks the same one.
     shapes: Shapes = attrs.field(factory=Shapes)
+    #: What an operator is told of.
+    alerts: Alerts = attrs.field(factory=Alerts)
     #: Its allowances are shared by every wiring made from this one.
     _allowances: dict[int, tuple[FailOpen, Allowance]] = attrs.field(factory=dict, alias="allowances")
     #: The decision point again, where it takes batches.
