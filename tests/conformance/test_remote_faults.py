@@ -1,16 +1,18 @@
-"""Whatever goes wrong between an adapter and its engine is the fault the table says, and nothing runs."""
+"""Whatever goes wrong between an adapter and its engine is the fault the table says; only availability ever opens."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from pep import AccessDenied, Enforcer, Profile, Resource, Subject, acting_as
-from pep.audit import MemorySink
+from pep import AccessDenied, Enforcer, FailOpen, Profile, Resource, Subject, acting_as
+from pep.audit import Kind, MemorySink
+from pep.fault import AVAILABILITY
 from pep.transport import HTTPTransport
 from tests.misbehaving import Authority, Misbehaving
 from tests.remote_faults import ADAPTERS, ROWS, Row, expected
@@ -41,12 +43,24 @@ def transport(authority: Authority) -> Iterator[HTTPTransport]:
         yield made
 
 
-def outcomes(adapter: str, row: Row, transport: HTTPTransport, tls: ssl.SSLContext | None) -> tuple[list[Any], int]:
-    """Guard code with an adapter whose engine behaves so, in both worlds; return the verdicts, and how often it ran."""
-    profile, ran = Profile(deadline=HASTY if row.slow else PATIENT), []
+def outcomes(
+    adapter: str, row: Row, transport: HTTPTransport, tls: ssl.SSLContext | None
+) -> tuple[list[Any], list[str], list[Any]]:
+    """
+    Guard code with an adapter whose engine behaves so, in both worlds, and where its profile opens.
+
+    Returns:
+        The verdicts, what ran, and the outcomes on record.
+    """
+    deadline, ran, sink = HASTY if row.slow else PATIENT, [], MemorySink()
+    opened = FailOpen(on=AVAILABILITY, limit="100/minute")
+    profiles = {
+        "document:view": Profile(deadline=deadline),
+        "document:read": Profile(deadline=deadline, on_failure=opened),
+    }
     with Misbehaving(row.behaviour, tls=tls) as server:
         pdp = ADAPTERS[adapter](server.url.replace("http:", "https:") if row.tls else server.url, transport)
-        with Enforcer(pdp, audit=MemorySink(), profiles={"document:view": profile}) as enforcer, acting_as(ALICE):
+        with Enforcer(pdp, audit=sink, profiles=profiles) as enforcer, acting_as(ALICE):
 
             @enforcer.guard("view", resource=DOCUMENT)
             def view() -> None:
@@ -56,11 +70,18 @@ def outcomes(adapter: str, row: Row, transport: HTTPTransport, tls: ssl.SSLConte
             async def aview() -> None:
                 ran.append("async")
 
+            @enforcer.guard("read", resource=DOCUMENT, on_denied=lambda _denial: None)
+            def read() -> None:
+                ran.append("opened")
+
             with pytest.raises(AccessDenied) as sync:
                 view()
             with pytest.raises(AccessDenied) as later:
                 asyncio.run(aview())
-    return [sync.value.verdict, later.value.verdict], len(ran)
+            with suppress(AccessDenied):
+                read()
+    told = [record["outcome"] for record in sink.of(Kind.DECISION)]
+    return [sync.value.verdict, later.value.verdict], ran, told
 
 
 @pytest.mark.parametrize(("adapter", "name"), [*QUICK, *SLOW])
@@ -70,10 +91,13 @@ def test_a_fault_is_what_the_table_says(
     transport: HTTPTransport,
     contexts: dict[str | None, ssl.SSLContext | None],
 ) -> None:
-    """Each thing that goes wrong is its row's fault in both worlds, and the code does not run."""
-    found, ran = outcomes(adapter, ROWS[name], transport, contexts[ROWS[name].tls])
-    assert ran == 0
-    assert [(verdict.allowed, verdict.fault) for verdict in found] == [(False, expected(adapter, name))] * 2
+    """Each thing that goes wrong is its row's fault in both worlds; code runs only where its profile opens for that."""
+    found, ran, told = outcomes(adapter, ROWS[name], transport, contexts[ROWS[name].tls])
+    fault = expected(adapter, name)
+    assert [(verdict.allowed, verdict.fault) for verdict in found] == [(False, fault)] * 2
+    # INVARIANT: only the faults of availability are ever excused.
+    assert ran == (["opened"] if fault in AVAILABILITY else [])
+    assert (told[-1] == "failed_open") is (fault in AVAILABILITY)
 
 
 def test_no_connection_is_left_in_use(transport: HTTPTransport) -> None:
