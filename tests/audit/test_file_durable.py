@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pep import Enforcer, Guarantee, Profile, Resource, Subject
+from pep import Enforcer, Fault, Guarantee, Profile, Resource, Subject, acting_as
 from pep.audit import grouping
 from pep.audit.disk import Disk
 from pep.audit.family import family
@@ -436,13 +436,14 @@ def test_where_no_thread_can_be_started_a_task_is_told(path: Path, monkeypatch: 
 
 
 PERMIT = FunctionPDP(lambda _request: True)
+PURE = FunctionPDP(lambda _request: True, name="pure", pure=True)
 PAGE, ALICE = Resource("page", "1"), Subject("user", "alice")
 
 
 def enforcer(sink: FileSink, **options: Any) -> Enforcer:
-    return Enforcer(
-        PERMIT, audit=sink, profiles={"**": Profile(audit=Guarantee.DURABLE, **{"deadline": PATIENCE, **options})}
-    )
+    pdp, compiled = options.pop("pdp", PERMIT), options.pop("compiled", True)
+    profile = Profile(audit=Guarantee.DURABLE, **{"deadline": PATIENCE, **options})
+    return Enforcer(pdp, audit=sink, profiles={"**": profile}, compiled=compiled)
 
 
 def test_enforcers_of_both_worlds_use_it(path: Path) -> None:
@@ -514,6 +515,152 @@ def test_after_its_deadline_a_call_is_refused_though_its_record_may_be_there(pat
 
     asyncio.run(main())
     guarded.close()
+
+
+# Calls that need no plan.
+
+
+class Noted:
+    """Tells a note that is one name."""
+
+    def json(self, note: Any) -> bytes:
+        return record(name=note[1]).to_json()
+
+
+def test_notes_are_taken_as_records_are(path: Path) -> None:
+    """What a note tells is on disk when it is acknowledged, on a thread, on a loop, or where none runs."""
+    disk, done = Disk(), []
+    sink = durable(path, Disk(sync=lambda file: done.append(disk.sync(file))))
+
+    def taken(how: Any, name: str) -> Any:
+        before = len(done)
+        future = how((Noted(), name))
+        if future is None:
+            assert len(done) > before
+        return future
+
+    async def main() -> None:
+        future = taken(sink.adurably, "awaited")
+        assert not future.done()
+        await future
+        assert taken(sink.durably, "on the loop's thread") is None
+
+    assert taken(sink.durably, "on a thread") is None
+    assert taken(sink.adurably, "without a loop") is None
+    asyncio.run(main())
+    sink.close()
+    assert names(path.parent) == ["on a thread", "without a loop", "awaited", "on the loop's thread"]
+    assert broken_links(contents(path.parent)) == []
+
+
+def test_notes_that_fail_are_refused(path: Path) -> None:
+    """A note whose record is not on disk raises where it was waited for."""
+    faults = Faults()
+    sink = durable(path, faults.disk)
+
+    async def main() -> None:
+        faults.fail(errno.ENOSPC, only="write")
+        with pytest.raises(AuditError, match="No space left on device"):
+            await sink.adurably((Noted(), "refused"))  # type: ignore[misc]
+        faults.fail(errno.ENOSPC, only="write")
+        with pytest.raises(AuditError, match="No space left on device"):
+            sink.durably((Noted(), "refused"))
+
+    asyncio.run(main())
+    sink.close()
+    assert not hasattr(FileSink(path.with_name("written.jsonl")), "durably")
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_calls_of_both_worlds_leave_two_records_each(path: Path, compiled: bool) -> None:
+    """Threads and tasks at once: each call's permit comes before what it did, and its end after that, on one chain."""
+    sink = durable(path)
+    guarded = enforcer(sink, pdp=PURE, compiled=compiled)
+    did: list[tuple[str, int]] = []
+
+    def edit(name: str) -> None:
+        did.append((name, sink.stats()["written"]))
+
+    @guarded.guard("edit", resource="page:{name}")
+    async def aedit(name: str) -> None:
+        edit(name)
+
+    plain = guarded.guard("edit", resource="page:{name}")(edit)
+
+    def work(number: int) -> None:
+        with acting_as(ALICE):
+            for _ in range(25):
+                plain(f"thread {number}")
+
+    async def task(number: int) -> None:
+        for _ in range(25):
+            await aedit(f"task {number}")
+
+    async def main() -> None:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        with acting_as(ALICE):
+            await asyncio.wait_for(asyncio.gather(*[task(number) for number in range(8)]), PATIENCE)
+        for thread in threads:
+            await asyncio.to_thread(thread.join)
+
+    asyncio.run(main())
+    hits = guarded._core.wiring().journal.noting.count()
+    guarded.close()
+    assert hits >= 11 * 25
+    assert len(did) == 12 * 25
+    check_pairs(parsed(path.read_bytes()), did)
+    assert broken_links(contents(path.parent)) == []
+
+
+def check_pairs(lines: Sequence[dict[str, Any]], did: Sequence[tuple[str, int]]) -> None:
+    """Check that every call has its permit before it ran, when so many lines were written, and its end after that."""
+    ends = {line["decision"]: at for at, line in enumerate(lines) if line.get("status") == "completed"}
+    permits = [(line["resource"]["id"], at, ends[line["id"]]) for at, line in enumerate(lines) if "outcome" in line]
+    assert len(permits) == len(ends) == len(did)
+    assert all(at < end for _name, at, end in permits)
+    for name in {name for name, _written in did}:
+        recorded = sorted(at for one, at, _end in permits if one == name)
+        ran = sorted(written for one, written in did if one == name)
+        assert all(at < written for at, written in zip(recorded, ran, strict=True))
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_disk_that_hangs_holds_up_no_task_past_its_deadline(path: Path, at: int) -> None:
+    """Before the code, a hit is refused; after it, its result stands, and the loss is told before anything else."""
+    gate, holding = Gate(), []
+    guarded = enforcer(durable(path, gate.disk), pdp=PURE, deadline=0.5)
+    ran: list[str] = []
+
+    @guarded.guard("edit", resource="page:{name}")
+    async def edit(name: str) -> None:
+        ran.append(name)
+        gate.shut = bool(holding)
+
+    async def main() -> None:
+        with acting_as(ALICE):
+            for _ in range(3):
+                await edit("1")
+            if at == 1:
+                gate.shut = True
+                with pytest.raises(AccessDenied) as caught:
+                    await edit("1")
+                assert caught.value.fault is Fault.AUDIT
+            else:
+                holding.append(at)
+                await edit("1")
+            gate.wait()
+            gate.shut = False
+            gate.let()
+
+    asyncio.run(main())
+    assert guarded._core.wiring().journal.noting.count() == 3
+    assert len(ran) == 2 + at
+    assert guarded.stats()["lost"] == at - 1
+    guarded.close()
+    kinds = [line["kind"] for line in parsed(path.read_bytes())]
+    assert ("gap" in kinds) is (at == 2)
 
 
 # Signal handlers, finalisers, forks.

@@ -169,3 +169,67 @@ def test_the_reader_notices_what_is_lost_or_told_of_nowhere(tmp_path: Path) -> N
     assert untold(b'{"na\n{"kind":"open"}\n{"kind":"gap","torn":4}\n') == []
     assert untold(b'{"na\n{"kind":"op\n{"kind":"open"}\n{"kind":"gap","torn":11}\n') != []
     assert path.exists()
+
+
+CALLERS = """
+import asyncio, os, signal, sys, threading, time
+from pep import Enforcer, Guarantee, Profile, Subject, acting_as
+from pep.audit.file import FileSink
+from pep.pdp import FunctionPDP
+
+path, world = sys.argv[1], sys.argv[2]
+sink = FileSink(path, guarantee=Guarantee.DURABLE)
+pdp = FunctionPDP(lambda _request: True, name="pure", pure=True)
+enforcer = Enforcer(pdp, audit=sink, profiles={"**": Profile(audit=Guarantee.DURABLE, deadline=30)})
+guard = enforcer.guard("edit", resource="page:{name}")
+
+@guard
+def edit(name):
+    os.write(1, name.encode())
+
+@guard
+async def aedit(name):
+    os.write(1, name.encode())
+
+async def task():
+    while True:
+        await aedit("t")
+
+async def tasks():
+    await asyncio.gather(*[task() for _ in range(8)])
+
+def call():
+    with acting_as(Subject("user", "alice")):
+        while True:
+            edit("f")
+
+with acting_as(Subject("user", "alice")):
+    if world == "tasks":
+        asyncio.run(tasks())
+for _ in range(4):
+    threading.Thread(target=call).start()
+"""
+
+
+@pytest.mark.parametrize("world", ["threads", "tasks"])
+def test_no_call_ran_whose_permit_is_gone_once_it_is_killed(tmp_path: Path, world: str) -> None:
+    """Killed at any moment, hits left a decision for each time the code ran, and an end for all but the last."""
+    for number in range(times(4, 100)):
+        path = tmp_path / f"{number}.jsonl"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        command = [sys.executable, "-c", CALLERS, str(path), world]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as running:
+            assert running.stdout is not None
+            # It lives at least until so many calls ran.
+            ran = len(running.stdout.read(60 + number))
+            running.kill()
+            ran += len(running.stdout.read())
+        lines = [line for line in parsed(path.read_bytes()) if "fragment" not in line]
+        permits = [line["id"] for line in lines if line["kind"] == "decision" and line["outcome"] == "permitted"]
+        ends = {line["decision"] for line in lines if line["kind"] == "outcome"}
+        assert ran >= 60
+        assert len(permits) >= ran
+        assert ends <= set(permits)
+        # Of those that run at once, each may have been killed in its code, or before its end was told.
+        assert len(ends) >= ran - 8
+        assert broken_links({path.name: path.read_bytes()}) == []

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pep.audit.noting
-from pep import Decision, Effect, Enforcer, Resource, Subject, acting_as
-from pep.audit import MemorySink
+from pep import Decision, Effect, Enforcer, Guarantee, Profile, Resource, Subject, acting_as
+from pep.audit import Correlation, MemorySink
+from pep.audit.correlation import MAX_ID
 from pep.audit.noting import COMPARED
 from pep.audit.record import Record, json_of, record_of
 from pep.pdp import FunctionPDP
@@ -60,6 +61,62 @@ def test_both_ways_to_tell_a_note_tell_the_same(
         assert json.loads(record_of(note).to_json()) == record
         assert line.pop("age") == pytest.approx(record.pop("age"), abs=1e-6)
         assert line == record
+
+
+class Disk(MemorySink):
+    """A sink that keeps the notes of calls that leave two records each."""
+
+    guarantee = Guarantee.DURABLE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[tuple[object, ...]] = []
+
+    def durably(self, note: tuple[object, ...]) -> None:
+        self.notes.append(note)
+
+
+def edited(sink: Disk, clock: FakeClock, *ids: str, **parts: object) -> None:
+    """Call a guarded function with each id, and once more before; the clock goes on within its code."""
+    profiles = {"**": Profile(audit=Guarantee.DURABLE, permit_ttl=1e9)}
+    pdp = FunctionPDP(lambda _request: True, name="x", pure=True)
+    enforcer = Enforcer(pdp, audit=sink, clock=clock, profiles=profiles, **parts)  # type: ignore[arg-type]
+    edit = enforcer.guard("edit", resource="document:{name}")(lambda name: clock.advance(0.123_457) or name)
+    context = {"\u2028": ["\u202e", None]}
+    with acting_as(Subject("user", "alice", {"a": "\u202e"}), tenant="t", context=context):
+        for name in [*dict.fromkeys(ids), *ids]:
+            edit(name)
+
+
+@settings(max_examples=times(50, 2_000))
+@given(names, st.floats(0, 1e6), names)
+def test_both_ways_to_tell_an_end_tell_the_same(name: str, wall: float, correlation: str) -> None:
+    """The JSON of a note of how a call ended is that of its record, with what it belongs to wherever that stands."""
+    for parts in ({}, {"correlation": lambda: Correlation(correlation[:MAX_ID])}, {"correlation": lambda: None}):
+        sink, clock = Disk(), FakeClock()
+        clock.advance(wall)
+        edited(sink, clock, name, name, **parts)
+        assert len(sink.notes) == 4
+        for note, ended in zip(sink.notes[::2], sink.notes[1::2], strict=True):
+            record = record_of(ended)
+            assert (record["kind"], record["decision"]) == ("outcome", record_of(note).id)
+            line = json.loads(json_of(ended))
+            assert line == json.loads(record.to_json()) == record.to_dict()
+            if "correlation" not in line:
+                assert json_of(ended) == record.to_json()
+            assert record.time - record_of(note).time == pytest.approx(0.123_457, abs=2e-6)
+
+
+def test_few_ends_remember_what_they_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many entries all forget at once what the ends of calls on them share, and tell it anew."""
+    monkeypatch.setattr(pep.audit.noting, "MAX_TAILS", 2)
+    sink = Disk()
+    edited(sink, FakeClock(), *"abcdabcd")
+    noting = sink.notes[0][0]._journal.noting  # type: ignore[attr-defined]
+    for _ in range(2):
+        for ended in sink.notes[1::2]:
+            assert json_of(ended) == record_of(ended).to_json()
+            assert len(noting._end_tails) <= 2
 
 
 def test_a_note_keeps_its_place_in_time() -> None:

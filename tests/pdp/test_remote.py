@@ -99,6 +99,36 @@ def test_a_reply_that_is_no_object_is_refused(body: bytes) -> None:
         driven(asked.post("/x", {}))
 
 
+@pytest.mark.parametrize(
+    ("kind", "is_json"),
+    [
+        ("application/json", True),
+        ("Application/JSON ; Charset=UTF-8", True),
+        ('application/json; charset="utf-8"; profile=x', True),
+        ("application/vnd.opa.ucast.all+json", True),
+        ("application/json; charset=utf-16", False),
+        ("application/json; charset=utf-8; charset=utf-16", False),
+        ("text/html", False),
+        ("text/plain; a=application/json", False),
+        ("application/jsonp", False),
+        ("+json", False),
+        ("application/json, text/html", False),
+        ("", False),
+    ],
+)
+@worlds
+def test_a_reply_that_says_it_is_no_json_is_none(world: str, kind: str, is_json: bool) -> None:
+    """Who reads it by its type, or in another charset, would read something else; one without a type is JSON."""
+    reply = replying(200, {"decision": True}, [("Content-Type", kind)])
+    asked, _transport = remote(reply)
+    if is_json:
+        assert driven(asked.post("/x", {}), world) == {"decision": True}
+        return
+    with pytest.raises(PDPReplyError, match="`Content-Type`"):
+        driven(asked.post("/x", {}), world)
+    driven(remote(reply)[0].reach("/health"), world)
+
+
 @pytest.mark.parametrize("status", STATUSES)
 def test_each_status_is_its_fault(status: int) -> None:
     """Whatever the body says, and without telling it."""
@@ -130,8 +160,6 @@ def test_what_brings_an_answer_can_be_widened() -> None:
 
 # --- when to come again --------------------------------------------------------------------------
 
-SOON = datetime.now(timezone.utc) + timedelta(seconds=100)
-
 
 @pytest.mark.parametrize(
     ("told", "seconds"),
@@ -160,7 +188,8 @@ def test_when_to_come_again(told: str, seconds: float | None) -> None:
 
 def test_a_date_is_from_now() -> None:
     """A date in the near future is so many seconds away."""
-    found = retry_after(replying(503, headers=[("Retry-After", format_datetime(SOON, usegmt=True))]))
+    soon = datetime.now(timezone.utc) + timedelta(seconds=100)
+    found = retry_after(replying(503, headers=[("Retry-After", format_datetime(soon, usegmt=True))]))
     assert found is not None
     assert 0 < found <= 100
 
@@ -256,6 +285,7 @@ def test_redirects_are_followed_within_one_origin(world: str, status: int, locat
         "ftp://pdp.example/",
         "file:///etc/passwd",
         "/a b",
+        "/\\other.example/",
         "/ä",
         "/\x00",
     ],
@@ -339,7 +369,11 @@ def test_what_is_no_url_is_a_mistake_of_configuration(url: Any) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"x": 1}, {1: "x"}, {"x": "a\nb"}, {"x\r\n": "a"}, {"": "a"}, {"x": "ä"}, {"x": " a"}, {"a b": "c"}],
+    [
+        *[{"x": 1}, {1: "x"}, {"x": "a\nb"}, {"x\r\n": "a"}, {"": "a"}, {"x": "ä"}, {"x": " a"}, {"a b": "c"}],
+        *[{name: "a"} for name in ("Host", "content-length", "Transfer-Encoding", "X-Request-ID", "Content-Type")],
+        {"x-team": "a", "X-Team": "b"},
+    ],
 )
 def test_headers_are_checked_when_it_is_made(headers: Any) -> None:
     """What could not be sent as it is is a mistake of configuration."""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from pep.audit.checkpoint import Checkpointer
 from pep.audit.disk import Disk
@@ -26,6 +26,9 @@ from pep.errors import AuditError, ConfigurationError
 from pep.plan import Plan
 from pep.profile import Guarantee
 from pep.protocols import Clock
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 @final
@@ -63,6 +66,11 @@ class FileSink:
 
     #: Takes the record of a note (`WRITTEN` only); raises `AuditError` when it could not.
     take: Callable[[tuple[Any, ...]], None]
+    #: Has the record of a note on disk when it returns (`DURABLE` only); raises `AuditError` when it could not.
+    durably: Callable[[tuple[Any, ...]], None]
+    #: The same for tasks: returns what to await, and nobody else may (`DURABLE` only); None where no event loop runs,
+    #: and it is on disk.
+    adurably: Callable[[tuple[Any, ...]], asyncio.Future[None] | None]
 
     def __init__(
         self,
@@ -89,7 +97,9 @@ class FileSink:
         self._started()
         self._record: Callable[[bytes], Plan[None] | None] = self._writer.append
         if durable:
-            self._record = partial(_grouped, Group(self._writer.commit))
+            group = Group(self._writer.commit)
+            self._record = partial(_grouped, group)
+            self.durably, self.adurably = partial(_durably, group), partial(_adurably, group)
         else:
             self.take = self._writer.take
 
@@ -150,6 +160,17 @@ def _grouped(group: Group, json: bytes) -> Plan[None] | None:
     if loop_runs():
         return group.plan(json)
     group.submit(json)
+    return None
+
+
+def _durably(group: Group, note: tuple[Any, ...]) -> None:
+    group.submit(note[0].json(note))
+
+
+def _adurably(group: Group, note: tuple[Any, ...]) -> asyncio.Future[None] | None:
+    if loop_runs():
+        return group.boarded(note[0].json(note))
+    group.submit(note[0].json(note))
     return None
 
 

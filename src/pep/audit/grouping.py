@@ -107,6 +107,15 @@ class Group:
         self._await(ticket, self._queue_up)
         ticket.check()
 
+    def boarded(self, json: bytes) -> asyncio.Future[None]:
+        """
+        Have one record committed.
+
+        Returns:
+            What a task waits for, on the running loop; it raises `AuditError` when it was not.
+        """
+        return self._boarded(_Ticket(json))
+
     def plan(self, json: bytes) -> Plan[None]:
         """
         Have one record committed, and wait for it in whichever world performs the plan.

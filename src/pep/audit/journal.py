@@ -198,8 +198,31 @@ class Journal:
             return take
         return partial(self._take_and_show, take)
 
-    def _take_and_show(self, take: Callable[[Note], None], note: Note) -> None:
-        belonging = note if self.correlation is None else (*note, self.belongs())
-        take(belonging)
+    def submitting(self, *, awaited: bool) -> Callable[[Note], Any] | None:
+        """
+        Return what has the sink take a note of the hot path on disk; None where only a plan can.
+
+        Args:
+            awaited: Whether it returns what has to be awaited; otherwise it waits itself.
+        """
+        submit: Callable[[Note], Any] | None = getattr(self.sink, "adurably" if awaited else "durably", None)
+        return submit
+
+    def belonging(self, note: Note) -> Note:
+        """Return a note with what its record belongs to, where anything tells that."""
+        return note if self.correlation is None else (*note, self.belongs())
+
+    def show(self, note: Note) -> None:
+        """Show the record of a note to every observer."""
         if self.observers:
-            self.observe(note[0].record(belonging))
+            self.observe(note[0].record(note))
+
+    def tick(self, note: Note) -> None:
+        """Count and show the record of a note of how a call ended."""
+        next(self._recorded)
+        self.show(note)
+
+    def _take_and_show(self, take: Callable[[Note], None], note: Note) -> None:
+        told = self.belonging(note)
+        take(told)
+        self.show(told)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pep.audit.noting import OWED
 from pep.guard.hot import UNPLUGGED, Plug
 from pep.guard.lookup import Kind, Lookup, plain_id
 from pep.model import Resource
@@ -107,35 +108,47 @@ def _by_extractor(lookup: Lookup, at: Sequence[int]) -> Look:
 
 
 class Noted:
-    """One hit: what was recorded, and what is left to compare."""
+    """One hit: what was recorded, whether another record is owed, and whether it was revoked meanwhile."""
 
-    __slots__ = ("hot", "note", "withheld")
+    __slots__ = ("_epoch", "_generations", "hot", "note", "owed", "withheld")
 
-    def __init__(self, hot: Any, note: tuple[Any, ...], *, withheld: bool) -> None:  # noqa: ANN401  who tells it
-        self.hot, self.note, self.withheld = hot, note, withheld
+    def __init__(self, plug: Plug, note: tuple[Any, ...], epoch: int, *, owed: bool) -> None:
+        self.hot, self.note, self.owed, self.withheld = plug.hot, note, owed, False
+        self._generations, self._epoch = plug.generations, epoch
+
+    def compare(self) -> None:
+        """Compare the generations, last of all."""
+        if self._generations.epoch != self._epoch and not self.hot.stands(self.note):
+            self.withheld = True
+            self.hot.withheld(self.note)
+
+    async def recorded(self) -> None:
+        """Await that it is recorded, and compare the generations last."""
+        await self.hot.recorded(self.note)
+        self.compare()
 
 
 def hit(plug: Plug, frame: Frame, entry: Any, thing: Any) -> Noted | None:  # noqa: ANN401  see `Look`
     """
-    Record a hit on a plain permit, and compare the generations last.
+    Record a hit on a plain permit, and compare the generations last; or leave that to `Noted.recorded`.
 
     Returns:
         None where it is no hit, or could not be recorded: then the plan takes the call.
     """
-    _get, generations, take, number, clock, which, _shape, hot = plug
-    now, epoch = clock(which), generations.epoch
+    hot = plug.hot
+    now, epoch = plug.clock(plug.which), plug.generations.epoch
     if now >= entry.expires or (entry.epoch != epoch and not hot.moved(entry, epoch, frame.scope, thing)):
         return None
-    note = (hot, now, number(), entry, frame.scope, thing)
+    note = (hot, now, plug.number(), entry, frame.scope, thing)
     try:
-        take(note)
+        taken = plug.take(note)
     except BaseException as error:  # noqa: BLE001  what is no `Exception` goes on
         hot.lost(note, error)
         return None
-    if generations.epoch == epoch or hot.stands(note):
-        return Noted(hot, note, withheld=False)
-    hot.withheld(note)
-    return Noted(hot, note, withheld=True)
+    noted = Noted(plug, note, epoch, owed=taken is OWED)
+    if not noted.owed:
+        noted.compare()
+    return noted
 
 
 class Closed:
@@ -191,15 +204,14 @@ def closed_function(
         The wrapper, and what plugs another wiring in.
     """
     held, look, values, current, fn = [UNPLUGGED], look_of(site, lookup), values_of(site), hot_frame, site.fn
-    nothing, anything, kind, text, size, plain = NOTHING, BaseException, type, str, len, plain_id
+    nothing, anything, kind, text, size, plain, owed = NOTHING, BaseException, type, str, len, plain_id, OWED
     at, arity = position_of(site, lookup)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  any function
         plugged, _pep_frame, given = held[0], current(), nothing
         get, generations, take, number, clock, which, shape, hot = plugged
         if hot is not None and (_pep_frame.active < _pep_frame.room or _pep_frame.nested() < _pep_frame.room):
-            if size(args) == arity and not kwargs:
-                # The commonest by far, without a call of ours: an id by position.
+            if size(args) == arity and not kwargs:  # the commonest by far, without a call of ours: an id by position
                 thing = args[at] if kind(args[at]) is text else plain(args[at])
                 entry = get((shape, _pep_frame.scope.who, thing))
             else:
@@ -209,7 +221,7 @@ def closed_function(
             if live and (entry.epoch == epoch or hot.moved(entry, epoch, scope, thing)):  # type: ignore[union-attr]
                 note = (hot, now, number(), entry, scope, thing)
                 try:
-                    take(note)
+                    taken = take(note)
                 except anything as error:
                     hot.lost(note, error)
                 else:
@@ -217,12 +229,15 @@ def closed_function(
                         _pep_running = _pep_frame
                         _pep_frame.active += 1
                         try:
-                            return fn(*args, **kwargs)
+                            if taken is not owed:
+                                return fn(*args, **kwargs)
+                            value, _pep_running = fn(*args, **kwargs), None  # type: ignore[assignment]
                         except anything as error:
                             hot.raised(note, error)
                             raise
                         finally:
                             _pep_frame.active -= 1
+                        return hot.completed(note, value)
                     hot.withheld(note)
                     return again(args, kwargs, _pep_frame, given)
         return slow(args, kwargs, _pep_frame, given)
@@ -241,16 +256,25 @@ def closed_coroutine(
         noted, given = closed.find(frame, args, kwargs) if hot_frame() is frame else (None, NOTHING)
         if noted is None:
             return await slow(args, kwargs, frame, given)
+        if noted.owed:
+            await noted.recorded()
         if noted.withheld:
             return await again(args, kwargs, frame, given)
         _pep_running = frame
         frame.active += 1
         try:
-            return await site.fn(*args, **kwargs)
+            if not noted.owed:
+                return await site.fn(*args, **kwargs)
+            value = await site.fn(*args, **kwargs)
         except BaseException as error:
-            noted.hot.raised(noted.note, error)
+            if noted.owed:
+                await noted.hot.araised(noted.note, error)
+            else:
+                noted.hot.raised(noted.note, error)
             raise
         finally:
             frame.active -= 1
+        _pep_running = None  # type: ignore[assignment]
+        return await noted.hot.acompleted(noted.note, value)
 
     return decided, closed.rebind

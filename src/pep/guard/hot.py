@@ -1,8 +1,8 @@
 """
 The hot path of one guarded function: what it may skip, what it tells, and how it falls back to the plan.
 
-A hit on a plain permit needs no plan: nobody is asked, nothing is owed, the record is a note. Imports sites' parts,
-the core's and the plan's, but no guard.
+A hit on a plain permit needs no plan: nobody is asked, nothing is owed but records, which are notes. Imports sites'
+parts, the core's and the plan's, but no guard.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import time
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
 import attrs
 
@@ -49,7 +49,7 @@ class Plug(NamedTuple):
 
         generations: What was revoked.
 
-        take: Takes a note of the record, with the sink's guarantee.
+        take: Takes a note of the record, with the sink's guarantee; returns `OWED` where another one is owed.
 
         number: Gives the next number of a note.
 
@@ -64,7 +64,7 @@ class Plug(NamedTuple):
 
     get: Callable[[Any], Entry | None]
     generations: Generations
-    take: Callable[[Note], None]
+    take: Callable[[Note], Any]
     number: Callable[[], int]
     clock: Callable[[Any], float]
     which: Any
@@ -100,15 +100,25 @@ class Hot:
         entry: The entry point, as records call it.
 
         returns_nothing: Whether what is guarded is a generator that returns None, however it ends.
+
+        awaited: Whether it is a coroutine function; None where it is no function at all, or its resource's type is
+            not known before the call: then a plan serves `DURABLE`.
     """
 
-    __slots__ = ("core", "entry", "json", "need", "patience", "returns_nothing", "shapes", "wiring")
+    __slots__ = ("awaited", "core", "entry", "json", "need", "patience", "returns_nothing", "shapes", "wiring")
 
     def __init__(
-        self, core: Core, wiring: Wiring, need: Requirement, entry: str, *, returns_nothing: bool = False
+        self,
+        core: Core,
+        wiring: Wiring,
+        need: Requirement,
+        entry: str,
+        *,
+        returns_nothing: bool = False,
+        awaited: bool | None = None,
     ) -> None:
         self.core, self.wiring, self.need, self.entry = core, wiring, need, entry
-        self.returns_nothing = returns_nothing
+        self.returns_nothing, self.awaited = returns_nothing, awaited
         #: Returns the JSON of a note's record.
         self.json: Callable[[Note], bytes] = wiring.journal.noting.json
         #: How long it may take to find the resource, in seconds.
@@ -136,17 +146,48 @@ class Hot:
     def plug(self) -> Plug:
         """Return what the hot path holds, while nothing forbids it."""
         wiring, journal = self.wiring, self.wiring.journal
-        take = journal.taking()
         kind = self.need.resource.type
         shape = self.shapes.get if kind is None else self.learn(kind)
-        self.patience = min([profile.deadline for _, profile in wiring.profiles.items()], default=Profile().deadline)
-        if take is None or shape is None or wiring.providers or wiring.masking.shows_arguments:
+        if shape is None or wiring.providers or wiring.masking.shows_arguments:
             return UNPLUGGED
         clock, which = _reading(wiring.clock)
-        if getattr(journal.sink, "instant", False) is not True:
-            take = self._timely(take, clock, which)
+        hot, take = self._durable(kind, partial(clock, which)) if self._owes(kind) else self._taking(clock, which)
+        if take is None:
+            return UNPLUGGED
         number, permits = journal.noting.number, wiring.cache.permits
-        return Plug(permits.get, wiring.generations, take, number, clock, which, shape, self)
+        return Plug(permits.get, wiring.generations, take, number, clock, which, shape, hot)
+
+    def _durable(self, kind: str, now: Callable[[], float]) -> tuple[Any, Callable[[Note], Any] | None]:
+        """Return who tells the notes of calls that leave two records on disk each, and what takes them."""
+        awaited, self.patience = self.awaited is True, self._profile(kind).deadline
+        submit = self.wiring.journal.submitting(awaited=awaited)
+        if submit is None:
+            return self, None
+        from pep.guard.owing import Owing  # noqa: PLC0415  only who records on disk pays for it
+
+        owing = Owing(self, submit, now, awaited=awaited)
+        return owing, owing.take
+
+    def _taking(
+        self,
+        clock: Callable[[Any], float],
+        which: Any,  # noqa: ANN401  see `Plug`
+    ) -> tuple[Any, Callable[[Note], Any] | None]:
+        """Return who tells the notes of any other calls, and what takes them."""
+        profiles, journal = self.wiring.profiles, self.wiring.journal
+        self.patience = min([profile.deadline for _, profile in profiles.items()], default=Profile().deadline)
+        take = journal.taking()
+        if take is not None and getattr(journal.sink, "instant", False) is not True:
+            take = self._timely(take, clock, which)
+        return self, take
+
+    def _profile(self, kind: str) -> Profile:
+        action = self.need.action.name
+        return self.wiring.profiles.for_action(action if ":" in action else f"{kind}:{action}")
+
+    def _owes(self, kind: str | None) -> TypeGuard[str]:
+        """Tell whether calls leave another record after the code, and all of one type."""
+        return kind is not None and self.awaited is not None and self._profile(kind).audit is Guarantee.DURABLE
 
     def _timely(
         self,
@@ -168,13 +209,12 @@ class Hot:
 
     def learn(self, kind: str) -> Hashable | None:
         """Let the hot path serve resources of a type, where the profile allows it; return their shape."""
-        wiring, action = self.wiring, self.need.action
-        name = action.name if ":" in action.name else f"{kind}:{action.name}"
-        profile = wiring.profiles.for_action(name)
+        wiring, action, profile = self.wiring, self.need.action, self._profile(kind)
         plain = isinstance(profile.mode, Enforce) and not profile.pin_arguments and profile.revalidate is None
         if len(self.shapes) >= MAX_TYPES:
             return None
-        plain = plain and profile.audit is not Guarantee.DURABLE and not profile.record_query
+        plain = plain and not profile.record_query
+        plain = plain and (profile.audit is not Guarantee.DURABLE or self.awaited is not None)
         plain = plain and not wiring.shapes.consistent
         return self.shapes.setdefault(kind, wiring.shapes.shape(action, kind) if plain else None)
 

@@ -61,11 +61,11 @@ if {here}(_pep_frame.active < _pep_frame.room or _pep_frame.nested() < _pep_fram
         ):
             _pep_note = (_pep_hot, _pep_now, _pep_number(), _pep_entry, _pep_scope, _pep_thing)
             try:
-                _pep_take(_pep_note)
+                _pep_taken = _pep_take(_pep_note)
             except _pep_BaseException as _pep_error:
                 _pep_hot.lost(_pep_note, _pep_error)
             else:
-                if _pep_generations.epoch == _pep_epoch or _pep_hot.stands(_pep_note):
+                {recorded}if _pep_generations.epoch == _pep_epoch or _pep_hot.stands(_pep_note):
 {run}
                 _pep_hot.withheld(_pep_note)
                 return {await_}_pep_again({args}, {kwargs}, _pep_frame, {given})
@@ -84,6 +84,47 @@ except _pep_BaseException as _pep_error:
     raise
 finally:
     _pep_frame.active -= 1
+"""
+
+# Where the type is known before the call, another record may be owed after the code.
+_RECORDED: Final = """\
+if _pep_taken is _pep_owed:
+                    await _pep_hot.recorded(_pep_note)
+                """
+
+_CALL_OWING: Final = """\
+_pep_running = _pep_frame
+_pep_frame.active += 1
+try:
+    if _pep_taken is not _pep_owed:
+        return _pep_fn({passed})
+    _pep_value = _pep_fn({passed})
+except _pep_BaseException as _pep_error:
+    _pep_hot.raised(_pep_note, _pep_error)
+    raise
+finally:
+    _pep_frame.active -= 1
+_pep_running = None
+return _pep_hot.completed(_pep_note, _pep_value)
+"""
+
+_CALL_OWING_AWAITED: Final = """\
+_pep_running = _pep_frame
+_pep_frame.active += 1
+try:
+    if _pep_taken is not _pep_owed:
+        return await _pep_fn({passed})
+    _pep_value = await _pep_fn({passed})
+except _pep_BaseException as _pep_error:
+    if _pep_taken is _pep_owed:
+        await _pep_hot.araised(_pep_note, _pep_error)
+    else:
+        _pep_hot.raised(_pep_note, _pep_error)
+    raise
+finally:
+    _pep_frame.active -= 1
+_pep_running = None
+return await _pep_hot.acompleted(_pep_note, _pep_value)
 """
 
 _WALK: Final = """\
@@ -180,14 +221,21 @@ def written(fn: Any, signature: Signature, lookup: Lookup, cells: list[str]) -> 
         "args": positional,
         "kwargs": named,
     }
-    call = (_WALK if generator else _CALL).format(passed=passed, **parts)
-    looked = _lookup(lookup)
-    hot = _HOT.format(lookup=_indented(looked, 1), run=_indented(call, 5), **parts)
+    recorded, call = _calling(lookup, coroutine=coroutine, generator=generator)
+    run = _indented(call.format(passed=passed, **parts), 5)
+    hot = _HOT.format(lookup=_indented(_lookup(lookup), 1), recorded=recorded, run=run, **parts)
     parts["hot"] = _indented(hot, 1)
     body = (_COROUTINE if coroutine else _FUNCTION).format(
         passed=", ".join(filter(None, ["_pep_current()", passed])), **parts
     )
     return _FACTORY.format(body=_indented(body, 1), **parts)
+
+
+def _calling(lookup: Lookup, *, coroutine: bool, generator: bool) -> tuple[str, str]:
+    """Return the source of what is awaited once a note was taken, and of the call."""
+    if generator or lookup.kind not in {Kind.ID, Kind.CONSTANT}:
+        return "", _WALK if generator else _CALL
+    return (_RECORDED, _CALL_OWING_AWAITED) if coroutine else ("", _CALL_OWING)
 
 
 def _usable(name: str) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Final
 
+from pep.audit.noting import OWED
 from pep.guard import source
 from pep.guard.closures import NOTHING
 from pep.guard.hot import UNPLUGGED
@@ -119,6 +120,7 @@ def _cells(site: Site, lookup: Lookup) -> dict[str, Any]:
         "id": plain_id,
         "names": names,
         "nothing": NOTHING,
+        "owed": OWED,
         "plain": PLAIN,
         "str": str,
         "type": type,
