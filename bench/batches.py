@@ -7,20 +7,22 @@ filter by hand: the owner of each item compared. A third of the items is somebod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import attrs
 from harness import Bench, at_most, main, whole
 from scene import ALICE, FLOOR, expect
 
-from pep import Enforcer, Resource, acting_as
+from pep import Decision, Effect, Enforcer, Resource, acting_as
 from pep.audit import MemorySink
 from pep.model import AccessRequest
 from pep.policy import PolicySet, permit, resource, subject
 
 #: What one item of a cold filter may take.
 MICROSECONDS: Final = {"bound": at_most(5), "absolute": True}
+#: What one of many checks may take, which has a verdict and a record of its own.
+CHECKED: Final = {"bound": at_most(12), "absolute": True}
 
 
 @attrs.frozen
@@ -60,6 +62,7 @@ def fill(bench: Bench) -> None:
     add("check_many, resources", lambda: enforcer.check_many([("read", each) for each in resources]), many)
     add("check_many, registered objects", lambda: enforcer.check_many([("read", each) for each in objects]), many)
     warm(bench, policies, resources, kept)
+    apart(bench, resources)
 
 
 def warm(bench: Bench, policies: PolicySet, resources: list[Resource], kept: int) -> None:
@@ -73,6 +76,30 @@ def warm(bench: Bench, policies: PolicySet, resources: list[Resource], kept: int
     expect("kept", len(enforcer.filter("read", some)), found)
     expect("kept of all", kept >= found, wanted=True)
     bench.time("filter, resources, warm", whole(call), len(some), settle=lambda _count: sink.records.clear())
+
+
+class InMemory:
+    """A decision point that has its answers, for batches too: what is left is the enforcer's."""
+
+    permit: Final = Decision(Effect.PERMIT, policies=["owners"])
+
+    def decide(self, _request: AccessRequest) -> Decision:
+        """Permit."""
+        return self.permit
+
+    def decide_many(self, requests: Sequence[AccessRequest]) -> list[Decision]:
+        """Permit all."""
+        return [self.permit] * len(requests)
+
+
+def apart(bench: Bench, resources: list[Resource]) -> None:
+    """Add checks of a decision point that is asked in batches, whose answers are not cached."""
+    sink = MemorySink()
+    enforcer = Enforcer(InMemory(), audit=sink)
+    some = resources[:1_000]
+    call = checked(lambda: enforcer.check_many([("read", each) for each in some]), len(some))
+    told: dict[str, Any] = {"settle": lambda _count: sink.records.clear(), "over": None, **CHECKED}
+    bench.time("check_many, asked in a batch", whole(call), len(some), **told)
 
 
 def checked(call: Callable[[], list[Any]], wanted: int) -> Callable[[int], None]:

@@ -119,6 +119,7 @@ class CerbosServer:
                 "httpListenAddr": f"127.0.0.1:{port}",
                 # There is no turning it off; a socket of the folder is in nobody's way.
                 "grpcListenAddr": f"unix:{self._folder / 'grpc.sock'}",
+                **self._extra.get("server", {}),
             },
             "storage": {
                 "driver": "disk",
@@ -126,7 +127,7 @@ class CerbosServer:
             },
             "telemetry": {"disabled": True},
             "audit": {"enabled": False},
-            **self._extra,
+            **{name: told for name, told in self._extra.items() if name != "server"},
         }
 
 

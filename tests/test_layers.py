@@ -72,6 +72,7 @@ LAYERS = {
     "deciding": 2,
     "bulk": 2,
     "sift": 2,
+    "checks": 2,
     "ask": 2,
     "keeping": 2,
     "flying": 3,

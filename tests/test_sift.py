@@ -649,6 +649,16 @@ def test_an_item_that_is_something_else_when_it_is_converted_again_stays_in() ->
     assert scene.came == [[0]]
 
 
+def test_what_can_be_read_only_once_is_no_item() -> None:
+    """An iterator is refused, registered or not, as everywhere."""
+
+    def script(scene: World) -> None:
+        scene.enforcer.resources.register(type(iter([])), lambda _: Resource("document", "2"))
+        by_alice(scene, [ONE, iter([]), Resource("document", "3")])
+
+    assert alike(script)["came"] == [[0, 2]]
+
+
 def test_a_converter_that_runs_out_of_memory_is_no_item_s_fault() -> None:
     """What is out of memory says so, and releases nothing."""
     alike(lambda scene: by_alice(scene, [ONE, Page("2"), Page("exhausted")]))

@@ -156,10 +156,10 @@ class Asking:
         context: Context | None = None,
     ) -> Coroutine[Any, Any, Verdict]:
         """Ask, and enforce nothing; see `check`. Who acts is captured at the call."""
-        needs, frame = self._questions([_question(action, resource)], subject, context), current_frame()
+        asked, frame = _asked([_question(action, resource)]), current_frame()
 
         async def answered() -> Verdict:
-            return (await self._achecked(needs, frame))[0]
+            return (await self._answered(asked, subject, context, frame))[0]
 
         return answered()
 
@@ -179,18 +179,18 @@ class Asking:
         Returns:
             Their verdicts, in order.
         """
-        needs = self._questions(questions, subject, context)
+        asked = _asked(questions)
         try:
-            jobs = self._checks(needs, current_frame())
+            begun = self._batch(asked, subject, context, current_frame())
         except AccessDenied as error:
-            return [error.verdict for _ in needs]
-        return self._core.run_all(jobs, _check_all(jobs)) if jobs else []
+            return [error.verdict for _ in asked]
+        return self._core.run(*begun) if begun else []
 
     def acheck_many(
         self, questions: Iterable[Any], *, subject: object = None, context: Context | None = None
     ) -> Coroutine[Any, Any, list[Verdict]]:
         """Ask many questions in one batch; see `check_many`. Who acts is captured at the call."""
-        return self._achecked(self._questions(questions, subject, context), current_frame())
+        return self._answered(_asked(questions), subject, context, current_frame())
 
     def filter(
         self, action: object, items: Iterable[T], *, subject: object = None, context: Context | None = None
@@ -292,25 +292,37 @@ class Asking:
         return self._core.job([what], bound, frame, "enforce", phases=(Phase.BEFORE,), modifiable=False)
 
     def _questions(self, questions: Iterable[Any], subject: object, context: Context | None) -> list[Requirement]:
-        needs: list[Requirement] = []
-        for question in questions:
-            if type(question) is AccessRequest:
-                # It is a requirement in all but name: there is nothing left to extract.
-                needs.append(cast("Requirement", Prepared(question)))
-            elif type(question) is tuple and len(question) == 2:  # noqa: PLR2004  a pair
-                needs.append(self._need(*question, subject, context))
-            else:
-                kind = type(question).__name__
-                message = f"a question is an `AccessRequest` or a pair of action and resource, not `{kind}`"
-                raise ConfigurationError(message)
-        return needs
+        return [self._question(one, subject, context) for one in _asked(questions)]
 
-    async def _achecked(self, needs: Sequence[Requirement], frame: Frame) -> list[Verdict]:
+    def _question(self, asked: Any, subject: object, context: Context | None) -> Requirement:  # noqa: ANN401  see `_asked`
+        if type(asked) is AccessRequest:
+            # It is a requirement in all but name: there is nothing left to extract.
+            return cast("Requirement", Prepared(asked))
+        action, resource = asked
+        return self._need(action, resource, subject, context)
+
+    async def _answered(
+        self, asked: Sequence[Any], subject: object, context: Context | None, frame: Frame
+    ) -> list[Verdict]:
         try:
-            jobs = self._checks(needs, frame)
+            begun = self._batch(asked, subject, context, frame)
         except AccessDenied as error:
-            return [error.verdict for _ in needs]
-        return await self._core.arun_all(jobs, _check_all(jobs)) if jobs else []
+            return [error.verdict for _ in asked]
+        return await self._core.arun(*begun) if begun else []
+
+    def _batch(
+        self, asked: Sequence[Any], subject: object, context: Context | None, frame: Frame
+    ) -> tuple[Enforcement, Plan[list[Verdict]]] | None:
+        """Begin to check many: the enforcement of the first, and the plan; nothing where there is none."""
+        if not asked:
+            return None
+        (lead,) = self._checks([self._question(asked[0], subject, context)], frame)
+        if len(asked) == 1:
+            return lead, _check_all([lead])
+        from pep.checks import Questions, check_many  # noqa: PLC0415  only who asks many at once pays for it
+
+        questions = Questions(asked, subject, context, lambda one: self._question(one, subject, context))
+        return lead, check_many(lead, questions)
 
     def _checks(self, needs: Sequence[Requirement], frame: Frame) -> list[Enforcement]:
         return [self._core.job([what], {}, frame, "check", asking=True) for what in needs]
@@ -342,6 +354,17 @@ def _row_filter(job: Enforcement) -> Plan[Reply]:
     from pep.rows import row_filter  # noqa: PLC0415  only who filters rows pays for it
 
     return row_filter(job)
+
+
+def _asked(questions: Iterable[Any]) -> list[Any]:
+    """Take whole requests, and pairs of action and resource."""
+    asked = list(questions)
+    for one in asked:
+        if type(one) is not AccessRequest and (type(one) is not tuple or len(one) != 2):  # noqa: PLR2004  a pair
+            kind = type(one).__name__
+            message = f"a question is an `AccessRequest` or a pair of action and resource, not `{kind}`"
+            raise ConfigurationError(message)
+    return asked
 
 
 def _question(action: object, resource: object) -> object:

@@ -7,7 +7,7 @@ One subject, one question for all, permits and denials without obligations. What
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -102,7 +102,7 @@ def _requests(lead: Enforcement, question: Question, items: Sequence[Any]) -> li
     with within(lead.inner):
         for item in items:
             try:
-                if type(item) in _SEVERAL:
+                if type(item) in _SEVERAL or (type(item) is not Resource and isinstance(item, Iterator)):
                     return []
                 resource = item if type(item) is Resource else wiring.registries.resources.convert(item)
                 if first is None:

@@ -169,10 +169,21 @@ UNFAITHFUL = {
     "a forged action": (AccessRequest(ALICE, "e", Resource("document", "1", {"$action": {}})), {}),
     "the placeholder's id": (AccessRequest(ALICE, "e", Resource("document", "$new")), {}),
     "a rounded integer": (AccessRequest(ALICE, "e", Resource("document", "1", {"a": [{"b": 2**53 + 1}]})), {}),
+    "the least rounded integer": (AccessRequest(ALICE, "e", Resource("document", "1", {"a": -(2**53) - 1})), {}),
+    "a rounded property of the action": (AccessRequest(ALICE, Action("e", {"n": 2**53 + 1}), DOCUMENT), {}),
     "a rounded circumstance": (AccessRequest(ALICE, "e", DOCUMENT, {"n": -(2**53) - 1}), {}),
     "a tenant in two parts": (REQUEST.evolve(tenant="acme.hr"), {"tenant_as_scope": True}),
     "a tenant that is no scope": (REQUEST.evolve(tenant="acme corp"), {"tenant_as_scope": True}),
 }
+
+
+def test_digits_alone_are_no_rounded_number() -> None:
+    """Texts and ids of any length, floats, and the greatest integer that Cerbos does not round, are told."""
+    properties = {"text": "9" * 30, "whole": [2**53, -(2**53)], "float": 0.12345678901234567, "9" * 20: True}
+    asked = told(AccessRequest(ALICE, Action("e", {"n": 2**53}), Resource("document", "1" * 30, properties)))
+    (entry,) = asked["resources"]
+    assert entry["resource"]["id"] == "1" * 30
+    assert entry["resource"]["attr"] == {**properties, "$action": {"n": 2**53}}
 
 
 @pytest.mark.parametrize(("request_", "options"), UNFAITHFUL.values(), ids=UNFAITHFUL)
@@ -393,7 +404,13 @@ PLACES: Sequence[tuple[Any, ...]] = (
     ("results", 0, "outputs"),
 )
 SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["EFFECT_ALLOW", "EFFECT_DENY", "", "1"])
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner))
+# Small, since large ones take Hypothesis ten times as long, and of the names that Cerbos uses.
+NAMES = st.sampled_from(["edit", "val", "src", "action", "obligation", "obligations", "type", "id", "actions", ""])
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES | st.text(max_size=2), inner, max_size=3),
+    max_leaves=6,
+)
 
 
 @settings(max_examples=times(150, 50_000), deadline=None)

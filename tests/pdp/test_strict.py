@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pep.errors import PDPReplyError
-from pep.pdp.strict import MAX_DEPTH, parse, parse_object
+from pep.pdp.strict import MAX_DEPTH, _check_depth, parse, parse_object
 from tests.misbehaving import BODIES
 from tests.proving import times
 
@@ -103,6 +106,83 @@ def test_depth_is_bounded_to_the_level() -> None:
     for body in (nested(MAX_DEPTH + 1), nested(100_000), b'{"a":' * 100_000, b'"\\"' + nested(65), b"[[[]]]"):
         with pytest.raises(PDPReplyError):
             parse(body, depth=2 if body == b"[[[]]]" else MAX_DEPTH)
+
+
+def deepest(body: bytes) -> int | None:
+    """Scan a text plainly: how deep its brackets go outside of texts; None where they do not match."""
+    level = most = 0
+    within = escaped = False
+    for byte in body:
+        if within:
+            within = escaped or byte != ord('"')
+            escaped = not escaped and byte == ord("\\")
+        elif byte in b"[{":
+            level += 1
+            most = max(most, level)
+        elif byte in b"]}":
+            level -= 1
+            if level < 0:
+                return None
+        else:
+            within = byte == ord('"')
+    return None if level else most
+
+
+def is_shallow(body: bytes, depth: int) -> bool:
+    """Tell whether a text passes the check before it is parsed."""
+    try:
+        _check_depth(body, depth)
+    except PDPReplyError:
+        return False
+    return True
+
+
+PIECES = st.sampled_from(
+    [b"[", b"]", b"{", b"}", b'"', b'\\"', b"\\\\", b'""', b"[]", b'"["', b'"]"', b":", b"a", b"\\n"]
+)
+
+
+@settings(max_examples=times(500, 50_000))
+@given(VALUES, st.booleans(), st.integers(0, 6))
+def test_depth_is_what_a_plain_scanner_says(value: Any, ascii_only: bool, depth: int) -> None:
+    """Of every JSON text, whatever its texts hold."""
+    body = json.dumps(value, ensure_ascii=ascii_only).encode()
+    found = deepest(body)
+    assert found is not None
+    assert is_shallow(body, depth) is (found <= depth)
+
+
+@settings(max_examples=times(1_000, 50_000))
+@given(st.lists(PIECES, max_size=40).map(b"".join), st.integers(0, 4))
+def test_depth_of_whatever_is_sent(body: bytes, depth: int) -> None:
+    """What is too deep never passes, where a backslash is only in texts, as in JSON; nor what does not match."""
+    found = deepest(body)
+    if b"\\" not in b"".join(_outside(body)):
+        assert is_shallow(body, depth) is (found is not None and found <= depth)
+    with suppress(PDPReplyError):
+        assert json.dumps(parse(body)) == json.dumps(json.loads(body))
+
+
+def _outside(body: bytes) -> Iterator[bytes]:
+    """What is outside of texts."""
+    return (part for part in re.split(rb'"(?:[^"\\]|\\.)*(?:"|$)', body, flags=re.DOTALL))
+
+
+@pytest.mark.parametrize(
+    ("body", "depth"),
+    [
+        (b"[" * 100_000 + b"]" * 100_000, 100_000),
+        (b'["' + b'\\"[' * 250_000 + b'"]', 1),
+        (b"[" + b'{"a":[1,"]"]},' * 70_000 + b"[]]", 3),
+        (b'"' + b"\\\\" * 500_000 + b'"', 0),
+        ((b"[" * 64 + b"]" * 64) * 8_000, 64),
+    ],
+    ids=["deep", "quoted", "wide", "backslashes", "chains"],
+)
+def test_depth_of_a_megabyte(body: bytes, depth: int) -> None:
+    """Hostile bodies are bounded as any other."""
+    assert is_shallow(body, min(depth, 64)) is (depth <= 64)
+    assert is_shallow(body, min(depth, 64) - 1) is False or depth == 0
 
 
 @pytest.mark.parametrize(

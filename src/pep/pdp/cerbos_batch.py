@@ -33,7 +33,7 @@ class Entry:
 
     resource: dict[str, Any]
     face: bytes
-    actions: dict[str, list[int]] = attrs.field(factory=dict)
+    actions: dict[str, list[int]]
 
 
 @attrs.define(eq=False)
@@ -67,14 +67,15 @@ class Batch:
         Raises:
             PDPReplyError: When Cerbos could not be told faithfully.
         """
-        action, look = request.action.name, _face(request)
-        named = self._entries.setdefault((request.who, request.resource.type, request.resource.id), [])
-        found = next((entry for entry in named if entry.face == look and self._takes(entry, action)), None)
-        if found is None:
-            found = Entry(self._words.resource(request, self._where_of(request)), look)
-            self._pack(request, len(named), len(look)).entries.append(found)
-            named.append(found)
-        found.actions.setdefault(action, []).append(place)
+        action, look, resource = request.action.name, _face(request), request.resource
+        named = self._entries.setdefault((request.who, resource.type, resource.id), [])
+        for entry in named:
+            if entry.face == look and self._takes(entry, action):
+                entry.actions.setdefault(action, []).append(place)
+                return
+        made = Entry(self._words.resource(request, self._where_of(request)), look, {action: [place]})
+        self._pack(request, len(named), len(look)).entries.append(made)
+        named.append(made)
 
     def _where_of(self, request: AccessRequest) -> dict[str, str]:
         where = self._where.get(request.who)

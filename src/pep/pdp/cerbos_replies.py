@@ -26,8 +26,6 @@ _EFFECTS: Final = {
 }
 #: What Cerbos writes where an output has no JSON form.
 _FAILED: Final = "<failed to convert evaluation to protobuf value>"
-#: What tells one resource of a request from another.
-_WHERE: Final = ("kind", "id", "policyVersion", "scope")
 _MEMBERS: Final = frozenset({"id", "type", "properties"})
 
 
@@ -120,9 +118,15 @@ class _Reader:
 
 
 def _check_resource(echoed: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    if any(echoed.get(name, "") != asked.get(name, "") for name in _WHERE):
+    if _named(echoed) != _named(asked):
         message = "Cerbos answered about another resource than was asked for"
         raise PDPMismatched(message)
+
+
+def _named(resource: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Tell what tells one resource of a request from another."""
+    told = resource.get
+    return told("kind", ""), told("id", ""), told("policyVersion", ""), told("scope", "")
 
 
 def _outputs(told: object, entry: Entry) -> dict[str, list[dict[str, Any]]]:

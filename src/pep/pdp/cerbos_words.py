@@ -21,6 +21,8 @@ _OF_PRINCIPAL: Final = ("type", "context", "actors", "tenant")
 _OF_RESOURCE: Final = ("action",)
 #: Cerbos has no other numbers than 64-bit floats.
 _WHOLE: Final = 2**53
+#: As many digits as the least number beyond that has.
+_LONG: Final = re.compile(rb"[0-9]{16}")
 #: One part of a scope, as Cerbos takes it.
 _SCOPE: Final = re.compile(r"[0-9a-zA-Z][\w\-]*", re.ASCII)
 
@@ -121,7 +123,10 @@ class Wording:
         if request.action.properties:
             attr = {**attr, self.prefix + "action": request.action.properties}
         name = self.placeholder if resource.id is None else resource.id
-        return {"kind": resource.type, "id": name, "attr": _exact(attr), **where}
+        # Whether a number may be too long is told faster of all that there is at once.
+        if request.action.properties or _LONG.search(resource.key) is not None:
+            _exact(attr)
+        return {"kind": resource.type, "id": name, "attr": attr, **where}
 
     def _free(self, attr: Mapping[str, Any], names: frozenset[str]) -> None:
         # INVARIANT: nobody's property passes for what this enforcement point tells, such as the tenant.

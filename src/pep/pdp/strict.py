@@ -17,9 +17,8 @@ from pep.errors import PDPReplyError
 #: How deep a reply may be nested.
 MAX_DEPTH: Final = 64
 
-# One that does not end is one too: looking for its end again from each quote within would take for ever.
-_STRINGS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
-_BRACKETS: Final = re.compile(rb"[\[\]{}]")
+_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_OTHERS: Final = bytes(set(range(256)) - set(b'"[]{}'))
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -44,7 +43,7 @@ def parse(body: bytes, *, depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401  whate
         value = json.loads(
             body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite
         )
-        if _SURROGATE.search(body):
+        if b"\\u" in body and _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except PDPReplyError:
         raise
@@ -69,12 +68,20 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def _check_depth(body: bytes, depth: int) -> None:
-    level = 0
-    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", body)):
-        level += 1 if bracket in b"[{" else -1
-        if level > depth:
-            message = f"the reply is nested deeper than {depth} levels"
-            raise PDPReplyError(message)
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Where two quotes meet, what follows is inside or outside of a text as before without them.
+    left = body.translate(_BRACKETS, _OTHERS).replace(b'""', b"")
+    if b'"' in left:
+        left = b"".join(left.split(b'"')[::2])
+    # What is left then has brackets that do not match, or too many of them around each other.
+    for _level in range(depth):
+        if not left:
+            return
+        left = left.replace(b"[]", b"")
+    if left:
+        message = f"the reply is nested deeper than {depth} levels, or its brackets do not match"
+        raise PDPReplyError(message)
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
