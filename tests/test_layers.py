@@ -79,7 +79,6 @@ LAYERS = {
     "enforcement": 2,
     "rows": 2,
     "candidates": 2,
-    "checks": 2,
     "searching": 4,
     "heartbeat": 4,
     "pdp": 2,

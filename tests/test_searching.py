@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pep import AccessRequest, Action, Enforcer, Fault, Resource, Subject, acting_as
+from pep import AccessDenied, AccessRequest, Action, Enforcer, Fault, Resource, Subject, acting_as
 from pep.audit import Kind, MemorySink
 from pep.errors import AttributeProviderError, ConfigurationError, DecisionUnavailable, ExtractionError, PDPTimeout
 from pep.found import Found
@@ -105,6 +105,46 @@ def test_every_actor_must_be_permitted_too(world: str) -> None:
 
 @both
 @every
+def test_a_search_is_asked_with_all_that_a_check_is(wanted: str, world: str) -> None:
+    """Tenant, context and actors reach the search and the question about every hit."""
+    pdp = Finding()
+    made, _ = enforcer(pdp)
+    with acting_as(BOB, via=[BOT], tenant="acme", context={"ip": "::1"}):
+        assert len(search(made, wanted, world)) == {"resource": 3, "subject": 1, "action": 1}[wanted]
+    requests = [request for _, request in pdp.searched] + pdp.asked
+    assert all((request.tenant, request.context) == ("acme", {"ip": "::1"}) for request in requests)
+    # Each is asked for its subject, with the actor, and for the actor.
+    assert {request.actors for request in requests} == {(BOT,), ()}
+    assert {request.subject for request in requests if not request.actors} == {BOT}
+
+
+@both
+def test_an_actor_that_may_not_finds_nobody(world: str) -> None:
+    """Who asks through somebody is told what that one may do as well."""
+    made, _ = enforcer(Finding())
+    with acting_as(BOB, via=[ALICE]):
+        assert search(made, "subject", world).items == ()
+
+
+@both
+@pytest.mark.parametrize(
+    ("wanted", "hit"),
+    [
+        ("resource", Resource("folder", "1")),
+        ("resource", Resource.new("document")),
+        ("subject", Subject("agent", "bot")),
+    ],
+)
+def test_what_was_not_searched_for_is_no_hit(wanted: str, hit: Any, world: str) -> None:
+    """Who asked for documents is given nothing else, permitted or not."""
+    made, _ = enforcer(Finding(Found((*HITS[wanted], hit))))
+    with acting_as(BOB), pytest.raises(DecisionUnavailable) as refused:
+        search(made, wanted, world)
+    assert refused.value.fault is Fault.MALFORMED
+
+
+@both
+@every
 def test_nothing_found_is_nothing(wanted: str, world: str) -> None:
     """An empty search asks about nothing, and says whether that is all."""
     made, _ = enforcer(Finding(Found(())))
@@ -192,10 +232,39 @@ def test_a_search_knows_what_providers_know() -> None:
 
 
 def test_what_is_no_type_is_refused() -> None:
-    """A resource type that could not be part of a request is a fault of the call."""
-    made, _ = enforcer(Finding())
-    with acting_as(ALICE), pytest.raises(Exception, match="access denied"):
-        made.search_resources("read", "")
+    """What could not be part of a request is a fault of the call, on record."""
+    made, sink = enforcer(Finding())
+    with acting_as(ALICE):
+        wrongs: list[Callable[[], Any]] = [
+            lambda: made.search_resources("read", ""),
+            lambda: made.search_subjects("", "read", ONE),
+            lambda: made.search_subjects("user", "", ONE),
+            lambda: made.search_subjects("user", "read", object()),
+            lambda: made.search_actions(object(), ONE),
+        ]
+        for wrong in wrongs:
+            with pytest.raises(AccessDenied):
+                wrong()
+    assert [record["fault"] for record in sink.records] == ["extraction"] * 5
+
+
+@pytest.mark.parametrize("wanted", ["subject", "action"])
+def test_a_search_knows_where_it_was_called(wanted: str) -> None:
+    """What is awaited elsewhere is asked in the tenant it was asked for in."""
+    pdp = Finding()
+    made, _ = enforcer(pdp)
+
+    async def elsewhere() -> None:
+        with acting_as(BOB, tenant="acme"):
+            searching = (
+                made.asearch_subjects("user", "read", ONE) if wanted == "subject" else made.asearch_actions(BOB, ONE)
+            )
+        with acting_as(BOB, tenant="other"):
+            # The scope it was called in is closed, and with it its tenant; another one is none of its.
+            await searching
+
+    asyncio.run(elsewhere())
+    assert "other" not in {request.tenant for request in [*pdp.asked, *[one for _, one in pdp.searched]]}
 
 
 def test_registered_objects_are_searched_about() -> None:

@@ -13,7 +13,7 @@ from pep.enforcement import Enforcement, denial
 from pep.errors import AttributeProviderError, ConfigurationError, ExtractionError, PDPReplyError
 from pep.fault import Fault, fault_of
 from pep.found import Found
-from pep.model import Action, Resource, Subject
+from pep.model import AccessRequest, Action, Resource, Subject
 from pep.plan import Plan, Raised, Reply, Returned, attempt
 from pep.protocols import SearchPDP
 from pep.settle import settle_fault
@@ -61,9 +61,16 @@ def _searched(job: Enforcement, pdp: SearchPDP, wanted: str, answer: Answer) -> 
     if isinstance(reply, Raised):
         return _failed(job, answer, fault_of(reply.error), reply.error)
     found = reply.value
-    if type(found) is Found and all(type(hit) is KINDS[wanted] for hit in found):
+    if type(found) is Found and all(_completes(answer.request, wanted, hit) for hit in found):
         return found
     return _failed(job, answer, Fault.MALFORMED, PDPReplyError(f"a search for a {wanted} must have `Found` of them"))
+
+
+def _completes(request: AccessRequest, wanted: str, hit: object) -> bool:
+    """Tell whether a hit is what was searched for: of an action there is nothing to tell that by."""
+    if type(hit) is not KINDS[wanted]:
+        return False
+    return type(hit) is Action or (hit.id is not None and hit.type == getattr(request, wanted).type)  # type: ignore[attr-defined]
 
 
 def _failed(job: Enforcement, answer: Answer, fault: Fault, cause: Exception) -> Found | None:

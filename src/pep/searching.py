@@ -7,17 +7,21 @@ Imports the plain calls and what is below them.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
 
 from pep.asking import Asking
-from pep.candidates import candidates
 from pep.enforcement import Enforcement
 from pep.errors import ExtractionError
-from pep.found import Found
-from pep.model import AccessRequest, Action, Resource, Subject
-from pep.plan import unwrap
+from pep.model import Action, Resource, Subject
+from pep.plan import Plan, Reply, unwrap
 from pep.scope import Frame, current_frame
 from pep.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pep.extract import Requirement
+    from pep.found import Found
 
 Context = Mapping[str, Any]
 
@@ -52,9 +56,9 @@ class Searching(Asking):
             ConfigurationError: When the decision point cannot search.
         """
         job = self._search(action, resource_type, subject, context, current_frame())
-        found: Found = unwrap(self._core.run(job, candidates(job, "resource")))
+        found: Found = unwrap(self._core.run(job, _candidates(job, "resource")))
         kept: list[Any] = self.filter(action, found.items, subject=subject, context=context)
-        return Found(tuple(kept), complete=found.complete)
+        return _kept(found, kept)
 
     def asearch_resources(
         self, action: object, resource_type: str, *, subject: object = None, context: Context | None = None
@@ -64,13 +68,13 @@ class Searching(Asking):
 
         async def searched() -> Found:
             job = self._search(action, resource_type, subject, context, frame)
-            found: Found = unwrap(await self._core.arun(job, candidates(job, "resource")))
+            found: Found = unwrap(await self._core.arun(job, _candidates(job, "resource")))
             kept: list[Any] = []
             if found.items:
                 # As whoever called: this may be awaited elsewhere.
                 lead, plan = self._sifting(action, found.items, subject, context, frame)
                 kept = unwrap(await self._core.arun(lead, plan))
-            return Found(tuple(kept), complete=found.complete)
+            return _kept(found, kept)
 
         return searched()
 
@@ -97,19 +101,25 @@ class Searching(Asking):
 
             ConfigurationError: When the decision point cannot search.
         """
-        asked = self._request(Subject(subject_type, ANY), action, resource, context)
-        job = self._checking(asked)
-        found: Found = unwrap(self._core.run(job, candidates(job, "subject")))
-        return _permitted(found, self.check_many([asked.evolve(subject=hit) for hit in found]))
+        frame = current_frame()
+        job = self._subject_search(subject_type, action, resource, context, frame)
+        found: Found = unwrap(self._core.run(job, _candidates(job, "subject")))
+        jobs = self._checks([self._need(action, resource, hit, context) for hit in found], frame)
+        return _permitted(found, self._core.run_all(jobs, _check_all(jobs)) if jobs else [])
 
-    async def asearch_subjects(
+    def asearch_subjects(
         self, subject_type: str, action: object, resource: object, *, context: Context | None = None
-    ) -> Found:
+    ) -> Coroutine[Any, Any, Found]:
         """Find the subjects of a type that may act upon a resource; see `search_subjects`."""
-        asked = self._request(Subject(subject_type, ANY), action, resource, context)
-        job = self._checking(asked)
-        found: Found = unwrap(await self._core.arun(job, candidates(job, "subject")))
-        return _permitted(found, await self.acheck_many([asked.evolve(subject=hit) for hit in found]))
+        frame = current_frame()
+
+        async def searched() -> Found:
+            job = self._subject_search(subject_type, action, resource, context, frame)
+            found: Found = unwrap(await self._core.arun(job, _candidates(job, "subject")))
+            jobs = self._checks([self._need(action, resource, hit, context) for hit in found], frame)
+            return _permitted(found, await self._core.arun_all(jobs, _check_all(jobs)) if jobs else [])
+
+        return searched()
 
     def search_actions(self, subject: object, resource: object, *, context: Context | None = None) -> Found:
         """
@@ -130,17 +140,25 @@ class Searching(Asking):
 
             ConfigurationError: When the decision point cannot search.
         """
-        asked = self._request(subject, Action(ANY), resource, context)
-        job = self._checking(asked)
-        found: Found = unwrap(self._core.run(job, candidates(job, "action")))
-        return _permitted(found, self.check_many([asked.evolve(action=hit) for hit in found]))
+        frame = current_frame()
+        job = self._checking(self._need(Action(ANY), resource, subject, context), frame)
+        found: Found = unwrap(self._core.run(job, _candidates(job, "action")))
+        jobs = self._checks([self._need(hit, resource, subject, context) for hit in found], frame)
+        return _permitted(found, self._core.run_all(jobs, _check_all(jobs)) if jobs else [])
 
-    async def asearch_actions(self, subject: object, resource: object, *, context: Context | None = None) -> Found:
+    def asearch_actions(
+        self, subject: object, resource: object, *, context: Context | None = None
+    ) -> Coroutine[Any, Any, Found]:
         """Find what a subject may do to a resource; see `search_actions`."""
-        asked = self._request(subject, Action(ANY), resource, context)
-        job = self._checking(asked)
-        found: Found = unwrap(await self._core.arun(job, candidates(job, "action")))
-        return _permitted(found, await self.acheck_many([asked.evolve(action=hit) for hit in found]))
+        frame = current_frame()
+
+        async def searched() -> Found:
+            job = self._checking(self._need(Action(ANY), resource, subject, context), frame)
+            found: Found = unwrap(await self._core.arun(job, _candidates(job, "action")))
+            jobs = self._checks([self._need(hit, resource, subject, context) for hit in found], frame)
+            return _permitted(found, await self._core.arun_all(jobs, _check_all(jobs)) if jobs else [])
+
+        return searched()
 
     def _search(
         self, action: object, resource_type: str, subject: object, context: Context | None, frame: Frame
@@ -153,14 +171,29 @@ class Searching(Asking):
         what = self._need(action, resource, subject, context)
         return self._core.job([what], {}, frame, "search")
 
-    def _checking(self, asked: AccessRequest) -> Enforcement:
-        return self._core.job(self._questions([asked], None, None), {}, current_frame(), "search", asking=True)
+    def _subject_search(
+        self, subject_type: str, action: object, resource: object, context: Context | None, frame: Frame
+    ) -> Enforcement:
+        try:
+            what = self._need(action, resource, Subject(subject_type, ANY), context)
+        except ExtractionError as error:
+            what = self._need(action, error, None, context)
+        return self._checking(what, frame)
 
-    def _request(self, subject: object, action: object, resource: object, context: Context | None) -> AccessRequest:
-        registries = self._core.registries
-        who = subject if type(subject) is Subject else registries.subjects.convert(subject)
-        what = resource if type(resource) is Resource else registries.resources.convert(resource)
-        return AccessRequest(who, action, what, context or {})  # type: ignore[arg-type]
+    def _checking(self, what: Requirement, frame: Frame) -> Enforcement:
+        return self._core.job([what], {}, frame, "search", asking=True)
+
+
+def _candidates(job: Enforcement, wanted: str) -> Plan[Reply]:
+    from pep.candidates import candidates  # noqa: PLC0415  only who searches pays for it
+
+    return candidates(job, wanted)
+
+
+def _check_all(jobs: Sequence[Enforcement]) -> Plan[list[Verdict]]:
+    from pep.bulk import check_all  # noqa: PLC0415  only who asks many at once pays for it
+
+    return check_all(jobs)
 
 
 def _permitted(found: Found, verdicts: Sequence[Verdict]) -> Found:
@@ -168,4 +201,8 @@ def _permitted(found: Found, verdicts: Sequence[Verdict]) -> Found:
         if verdict.fault is not None:
             verdict.raise_if_denied()
     pairs: Iterable[tuple[Any, Verdict]] = zip(found, verdicts, strict=True)
-    return Found(tuple(hit for hit, verdict in pairs if verdict.allowed), complete=found.complete)
+    return _kept(found, [hit for hit, verdict in pairs if verdict.allowed])
+
+
+def _kept(found: Found, kept: Sequence[Any]) -> Found:
+    return attrs.evolve(found, items=tuple(kept))

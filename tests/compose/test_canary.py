@@ -395,6 +395,8 @@ def test_it_conforms() -> None:
         ({"max_faults": True}, "a ratio from 0 to 1"),
         ({"window": 0}, "`window`"),
         ({"least": 0}, "`least` is a count"),
+        ({"per_subject": 0}, "`per_subject` is a count"),
+        ({"per_subject": 1.0}, "`per_subject` is a count"),
         ({"share": 2.0}, "above 0 and below 1"),
     ],
 )
@@ -405,6 +407,42 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], mend: str) -> None:
     assert "0123456789abcdef" not in str(raised.value)
     with pytest.raises(ConfigurationError, match="wrap a function"):
         canary(Part(True), object())
+
+
+@worlds
+@pytest.mark.parametrize("batching", [False, True])
+def test_one_subject_rolls_nothing_back(world: str, batching: bool) -> None:
+    """However often somebody is denied, or breaks the candidate, it counts `per_subject` times."""
+    for answer in (False, PDPUnavailable, ValueError):
+        kind = BatchPart if batching else Part
+        candidate = kind({"1": answer, "2": True}, "candidate")
+        pdp = canary(kind(True), candidate, max_denials=0.5, max_faults=0.5, least=4, per_subject=2)
+        for _ in range(20):
+            if batching:
+                many(pdp, [request_for(subject=OURS[0])] * 5, world)
+            else:
+                perform(pdp.decide(request_for(subject=OURS[0])), world)
+        assert pdp.rolled_back is None
+        for name in OURS[1:3]:
+            perform(pdp.decide(request_for("2", subject=name)), world)
+        assert pdp.rolled_back is None
+        for name in OURS[3:5]:
+            perform(pdp.decide(request_for(subject=name)), world)
+        rollback = pdp.rolled_back
+        assert rollback is not None
+        assert rollback.candidate.asked == 5
+
+
+def test_one_subject_hides_nothing() -> None:
+    """Nor does somebody who is denied by the current one over and over make the candidate look well."""
+    pdp = canary(Part({"1": False, "2": True}), Part(False), max_denials=0.5, least=4, per_subject=2)
+    for _ in range(50):
+        perform(pdp.decide(request_for("1", subject=THEIRS[0])))
+    for name in THEIRS[1:20]:
+        perform(pdp.decide(request_for("2", subject=name)))
+    for name in OURS[:4]:
+        perform(pdp.decide(request_for("1", subject=name)))
+    assert pdp.rolled_back is not None
 
 
 class CanaryMachine(RuleBasedStateMachine):

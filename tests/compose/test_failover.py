@@ -340,6 +340,26 @@ def test_a_cached_permit_needs_a_ttl() -> None:
     assert [enforcer.check(request_for()).cached for _ in range(2)] == [False, False]
 
 
+def test_nobody_keeps_a_part_from_coming_back() -> None:
+    """What says nothing of availability takes back nothing of what was found."""
+
+    class Probed(Part):
+        def probe(self) -> None:
+            """Up."""
+
+    clock = FakeClock()
+    primary = Probed({"1": PDPUnavailable, "odd": PDPRejected}, "main")
+    pdp = FailoverPDP(primary, Probed(True, "spare"), failures=1, successes=2, down_for=10.0, clock=clock)
+    perform(pdp.decide(request_for()), clock=clock)
+    assert pdp.health()["active"] == "spare"
+    for _ in range(2):
+        assert pdp.health()["active"] == "spare"
+        clock.advance(10.0)
+        perform(pdp.probe(), clock=clock)
+        perform(pdp.decide(request_for("odd")), clock=clock)
+    assert pdp.health()["active"] == "main"
+
+
 class Member:
     """What the model knows of a part."""
 

@@ -19,6 +19,7 @@ from pep.compose.combine import Algorithm, combine
 from pep.compose.pdps import CombinedPDP
 from pep.decision import Decision, decision_of
 from pep.errors import ConfigurationError, PDPReplyError, PDPTimeout, PDPUnavailable
+from pep.fault import AVAILABILITY, fault_of
 from pep.model import AccessRequest, Obligation, Resource
 from pep.pdp import FunctionPDP
 from pep.plan import Raised
@@ -26,11 +27,12 @@ from pep.policy import PolicySet, deny, permit, resource
 from pep.policy.partial import AllowAll, DenyAll
 from pep.testing import ScriptedPDP, check_pdp
 from pep.verdict import Verdict
-from tests.compose.composing import BatchPart, Part, answers, many, perform, request_for, said, word
+from tests.compose.composing import BROKEN, DOWN, BatchPart, Part, answers, many, perform, request_for, said, word
 from tests.proving import times
 
 REQUEST = AccessRequest(Subject("user", "alice"), "read", Resource("document", "1"))
 FAILS = "fails"
+IN_ORDER: Final = {Algorithm.ORDERED_DENY_OVERRIDES, Algorithm.ORDERED_PERMIT_OVERRIDES, Algorithm.FIRST_APPLICABLE}
 ANSWERS = (*Effect, FAILS)
 
 
@@ -195,7 +197,7 @@ def test_every_row_of_the_published_tables(vectors: Path, batching: bool) -> Non
 @settings(max_examples=times(300, 50_000))
 @given(st.sampled_from(Algorithm), st.lists(answers, min_size=1, max_size=4), st.sampled_from(["sync", "async"]))
 def test_only_exact_permits_permit(algorithm: Algorithm, given_: list[Any], world: str) -> None:
-    """Whatever the faults, it answers what the exact answers alone decide, or the fault of one of the parts."""
+    """Whatever the faults, it answers what the exact answers alone decide, or the worst fault of the parts."""
     words = [word(one) for one in given_]
     found = said(perform(CombinedPDP(algorithm, map(Part, given_)).decide(REQUEST), world))
     possible = {
@@ -203,6 +205,20 @@ def test_only_exact_permits_permit(algorithm: Algorithm, given_: list[Any], worl
         for guess in product(*[[one] if isinstance(one, Effect) else list(Effect) for one in words])
     }
     assert found in (possible if len(possible) == 1 else {one for one in words if isinstance(one, Fault)})
+    if isinstance(found, Fault) and algorithm not in IN_ORDER:
+        faults = [one for one in words if isinstance(one, Fault)]
+        assert found is next((one for one in faults if one not in AVAILABILITY), faults[0])
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("down", DOWN)
+def test_an_outage_excuses_no_other_failure(down: type[Exception], broken: type[Exception]) -> None:
+    """Where one part is down and another one failed otherwise, there is nothing to be opened."""
+    for parts in ((down, broken), (broken, down)):
+        for algorithm in (Algorithm.DENY_OVERRIDES, Algorithm.PERMIT_OVERRIDES, Algorithm.ORDERED_DENY_OVERRIDES):
+            pdp = CombinedPDP(algorithm, map(Part, parts))
+            assert said(perform(pdp.decide(REQUEST))) is fault_of(broken())
+            assert set(many(pdp, [REQUEST, REQUEST])) == {fault_of(broken())}
 
 
 @settings(max_examples=times(200, 5_000))

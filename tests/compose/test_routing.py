@@ -52,6 +52,17 @@ def routing(make: Any, default: Any) -> RoutingPDP:
     )
 
 
+@pytest.mark.parametrize("where", ["actions", "types"])
+def test_a_part_that_is_false_is_a_part(where: str) -> None:
+    """Policies of which there are none yet permit nothing, and nobody else is asked in their place."""
+    nothing, lax = PolicySet([]), Part(True, "lax")
+    actions = {"doc:read": nothing} if where == "actions" else {"*:edit": lax}
+    pdp = RoutingPDP(actions=actions, types={"doc": lax if where == "actions" else nothing}, default=lax)
+    assert said(perform(pdp.decide(request_for()))) is Effect.NOT_APPLICABLE
+    assert many(pdp, [request_for(), request_for("2")]) == [Effect.NOT_APPLICABLE] * 2
+    assert lax.asked == []
+
+
 @pytest.mark.parametrize(("action", "kind", "name"), TABLE)
 def test_routes(action: str, kind: str, name: str) -> None:
     """Exact actions first, then types, then the narrowest pattern, then the default."""

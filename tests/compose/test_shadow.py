@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,6 +45,37 @@ def shadowing(*parts: Any, **options: Any) -> ShadowPDP:
 def counts(pdp: ShadowPDP) -> dict[str, int]:
     found: dict[str, int] = pdp.health()["compared"]
     return found
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_every_place() -> None:
+    """What hangs in a thread of the parent hangs nowhere in the child; whoever forked while asking goes on."""
+    clock = FakeClock()
+    pdp = shadowing(Part(True), Part(False, immediate=True), at_most=1, patience=60.0, clock=clock)
+    gate, inside = threading.Event(), threading.Event()
+    seat = pdp._aside.enter(0.0)
+    assert seat is not None
+    pdp._aside.awaited(math.inf)
+    thread = threading.Thread(target=pdp._aside._run, args=(lambda _asked: inside.set() or gate.wait(10.0), None))
+    thread.start()
+    assert inside.wait(10.0)
+    perform(pdp.decide(request_for()), clock=clock)
+    assert counts(pdp) == {"left_out": 1}
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            perform(pdp.decide(request_for()), clock=clock)
+            pdp._aside.leave(seat)
+            perform(pdp.decide(request_for()), clock=clock)
+            status = 0 if counts(pdp)["disagreed"] == 2 else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert pdp._aside.enter(0.0) is None
+    gate.set()
+    thread.join()
 
 
 @settings(max_examples=times(200, 50_000))

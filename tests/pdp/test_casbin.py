@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
@@ -141,6 +142,21 @@ def test_a_matcher_that_fails_is_no_decision(matcher: str, rules: str) -> None:
     """Whatever cannot be evaluated neither permits nor drops out."""
     with pytest.raises(PDPReplyError, match="could not evaluate"):
         CasbinPDP.of_text(model(matcher), rules).decide(asked())
+
+
+def test_what_casbin_quotes_is_told_to_nobody() -> None:
+    """The text of what failed may hold a value of the request; its type is told."""
+    pdp = CasbinPDP.of_text(
+        model("ipMatch(r.obj.ip, '10.0.0.0/8')"),
+        "p, -, -, -",
+        request=("subject", "resource.properties", "action"),
+        drops={"resource.id", "resource.type", "context", "subject.properties", "action.properties"},
+    )
+    with pytest.raises(PDPReplyError, match="ValueError") as raised:
+        pdp.decide(asked().about(Resource("document", "42", {"ip": "a secret"})))
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+    assert "secret" not in str(raised.value)
 
 
 def test_a_denial_that_fails_does_not_drop_out() -> None:
@@ -298,6 +314,72 @@ def test_attributes_are_read_by_a_matcher() -> None:
     assert effect_of(pdp, AccessRequest(alice, "write", document)) is Effect.NOT_APPLICABLE
     with pytest.raises(PDPReplyError):
         pdp.decide(AccessRequest(Subject("user", "alice"), "read", document))
+
+
+#: Mapping, the matcher that reads it, and a request that is about something else than the policy, nearly.
+NEARLY = {
+    "a subject": (("subject.id", "resource", "action"), "regexMatch(r.sub, '^alice$')", asked("alice\n")),
+    "a type": (("subject.type", "resource", "action"), "regexMatch(r.sub, '^user$')", asked(kind="user\n")),
+    "a resource": (("subject", "resource.id", "action"), "keyMatch2(r.obj, '/42')", asked(what="/42\n")),
+    "a resource's entity": (
+        ("subject", "resource.entity", "action"),
+        "keyMatch2(r.obj.id, '/42')",
+        asked(what="/42\n"),
+    ),
+    "an action": (("subject", "resource", "action.name"), "keyMatch4(r.act, 'edit')", asked(act="edit\n")),
+    "an action's entity": (
+        ("subject", "resource", "action.entity"),
+        "regexMatch(r.act.name, 'e.*t$')",
+        asked(act="et\n"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("names", "matcher", "request_"), NEARLY.values(), ids=NEARLY)
+def test_what_patterns_overlook_is_refused(names: tuple[str, ...], matcher: str, request_: AccessRequest) -> None:
+    """A line break at the end of what is handed over as it is would name another one."""
+    text = model(matcher).replace("r = sub, obj, act", "r = sub, obj, act, whole")
+    drops = {*DROPPED, "subject.type", "resource.type", "resource.id"}
+    with pytest.raises(PDPReplyError, match="control character"):
+        CasbinPDP.of_text(text, "p, -, -, -", request=(*names, "subject"), drops=drops).decide(request_)
+
+
+@pytest.mark.parametrize("part", ["subject", "resource"])
+def test_an_entity_has_no_name_of_a_role(part: str) -> None:
+    """Who is called like a role has it not, also where the matcher reads the id of an entity."""
+    text = RBAC.replace("g(r.sub, p.sub) && keyMatch2(r.obj, p.obj)", "g(r.sub.id, p.sub)")
+    text = text.replace("r = sub, obj, act", "r = sub, obj, act, whole")
+    mapping = (f"{part}.entity", "resource", "action", "subject")
+    pdp = CasbinPDP.of_text(text, "p, editors, -, edit, allow\ng, alice, editors", request=mapping)
+
+    def about(name: str) -> AccessRequest:
+        return asked(name) if part == "subject" else asked(what=name)
+
+    assert effect_of(pdp, about("alice")) is Effect.PERMIT
+    with pytest.raises(PDPReplyError, match="name of a role"):
+        pdp.decide(about("editors"))
+
+
+def test_a_mapping_that_fails_leaves_the_others_of_a_batch_theirs() -> None:
+    """A function of the request may raise anything, about one of many."""
+
+    def mapped(request: AccessRequest) -> list[Any]:
+        if request.subject.id == "nobody":
+            raise KeyError
+        if request.subject.id == "everybody":
+            raise MemoryError
+        return [text_of("user", request.subject.id), text_of("document", "42"), request.action.name]
+
+    reads = {"subject.id", "subject.type", "resource.id", "resource.type", "action.name", "tenant", "actors"}
+    pdp = CasbinPDP.of_text(ACL, ALICE, request=mapped, reads=reads)
+    answers = pdp.decide_many([asked(who, "read") for who in ("alice", "nobody", "alice")])
+    assert [type(one.error) if isinstance(one, Raised) else one.effect for one in answers] == [
+        Effect.PERMIT,
+        KeyError,
+        Effect.PERMIT,
+    ]
+    with pytest.raises(MemoryError):
+        pdp.decide_many([asked("everybody", "read")])
 
 
 VALUES = {
@@ -653,6 +735,72 @@ def test_a_function_of_the_application_makes_it_impure() -> None:
         pdp = CasbinPDP(source)
         assert (pdp.pure, pdp.immediate) == (False, False)
     assert CasbinPDP(enforcer(), threaded=True).immediate is False
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_forgets_too() -> None:
+    """What a thread of the parent was asking is none of the child's: names are forgotten there after each question."""
+    source = enforcer(RBAC.replace("m = ", "m = wait(r.sub) && "))
+    gate, inside = threading.Event(), threading.Event()
+
+    def wait(name: str) -> bool:
+        if name == "user/slow":
+            inside.set()
+            gate.wait(10.0)
+        if name == "user/forking":
+            # As where this thread is the one that forks.
+            pdp._taken[0]._renew()
+        return True
+
+    source.add_function("wait", wait)
+    pdp = CasbinPDP(source)
+    before = roles_of(pdp)
+    thread = threading.Thread(target=pdp.decide, args=(asked("slow"),))
+    thread.start()
+    assert inside.wait(10.0)
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            known = [roles_of(pdp) == before]
+            for name in ("alice", "carol", "forking", "dave"):
+                pdp.decide(asked(name))
+                known.append(roles_of(pdp) == before)
+            status = 0 if all(known) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    gate.set()
+    thread.join()
+
+
+def test_a_class_of_the_application_makes_it_impure() -> None:
+    """An enforcer, an effector or a role manager of its own may ask anybody: a directory, a database."""
+    managed, effected = enforcer(), enforcer()
+
+    class Directory(type(managed.rm_map["g"])):  # type: ignore[misc]
+        """Knows its members itself."""
+
+    class Effector(type(effected.eft)):  # type: ignore[misc]
+        """Combines in its own way."""
+
+    class Ours(casbin.Enforcer):  # type: ignore[misc,name-defined]
+        """Decides in its own way."""
+
+    managed.set_role_manager(Directory(10))
+    managed.build_role_links()
+    effected.eft = Effector()
+    ours = Ours(managed.model, managed.adapter)
+    for source in (managed, effected, ours):
+        pdp = CasbinPDP(source)
+        assert (pdp.pure, pdp.immediate) == (False, False)
+        assert effect_of(pdp, asked()) is Effect.PERMIT
+        assert CasbinPDP(source, pure=True).pure
+
+
+def test_what_it_says_of_itself() -> None:
+    """A name tells what it is."""
     assert "casbin" in repr(CasbinPDP(enforcer()))
 
 

@@ -204,6 +204,8 @@ def test_a_reload_swaps_all_of_it(tmp_path: Path) -> None:
     assert pdp.reload("", revision="2").new == "2"
     assert pdp.decide(REQUEST).effect is NONE
     assert [type(event) for event in events] == [Swapped, Swapped]
+    # What it was called does not become the name of something else.
+    assert pdp.reload(ALL).new == pdp.revision == CedarPDP(ALL, entities=KNOWN).revision
 
 
 def test_what_does_not_load_changes_nothing() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pep import AccessRequest, Resource, Subject
 from pep.errors import ConfigurationError, PDPReplyError
 from pep.pdp.cedar import CedarPDP
+from pep.pdp.cedar_entities import Known
 from tests.pdp.cedar_cases import (
     ALL,
     DOUBT,
@@ -49,6 +50,16 @@ def test_what_is_known_beforehand_is_reached(condition: str, tmp_path: Path) -> 
     path.write_text(json.dumps(KNOWN))
     for known in (KNOWN, json.dumps(KNOWN), path, cedarpy.Entities.from_json_str(json.dumps(KNOWN))):
         assert effect(when(condition), entities=known) is PERMIT
+
+
+def test_parents_told_twice_are_parents_once() -> None:
+    """What a request tells of a known entity is added to what is known, in time by their number."""
+    count = 3_000
+    ids = [f"g{number}" for number in range(count)]
+    known = [entity("user", "alice", tuple(ids[:-1]))]
+    told = Known(known, []).around({("user", "alice"): entity("user", "alice", tuple(ids[1:]))}, ("Action", "read"), {})
+    (one,), _ = told
+    assert [parent["id"] for parent in one["parents"]] == ids
 
 
 def test_what_is_known_fits_the_schema() -> None:

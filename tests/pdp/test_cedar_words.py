@@ -188,6 +188,28 @@ def test_messages_hold_no_values() -> None:
         assert raised.value.__suppress_context__ or raised.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        AccessRequest(ALICE, "read", Resource("s3cret-" * 5_000, "1")),
+        AccessRequest(ALICE, "read", Resource("line\nbreak s3cret", "1")),
+        _of({"s3cret" * 5_000: None}),
+        _of({"s3cret\u2028": 0.00001}),
+        _of({"outer": {"s3cret": None}}),
+        _of({"outer": [{"s3cret": {"s3cret": 0.00001}}]}),
+    ],
+)
+def test_messages_are_short_and_hold_no_keys_of_data(request_: AccessRequest) -> None:
+    """A name is told where it fits into a line; of what is nested, the outermost."""
+    with pytest.raises(PDPReplyError) as raised:
+        CedarPDP(ALL, decimals=True).decide(request_)
+    message = str(raised.value)
+    assert "s3cret" not in message
+    assert len(message) < 200
+    assert message.isprintable()
+    assert ("`outer`" in message) is ("outer" in request_.resource.properties)
+
+
 def test_what_is_refused_is_named() -> None:
     """The message names the member, and how to mend it."""
     for decimals, value, told in ((False, 1.5, "`decimals=True`"), (True, 0.00001, "no Cedar decimal")):

@@ -136,6 +136,31 @@ JSON = st.recursive(
 )
 
 
+@regopy
+def test_rego_cpp_is_not_asked_about_very_many_values() -> None:
+    """It would take seconds, whatever the policy reads: whoever sends a long list must not bring about a timeout."""
+    pdp = RegoPDP(ALICE, query=QUERY, engine="regopy")
+    assert effect_of(pdp, asked(context={"many": [1] * 4_000})) is Effect.PERMIT
+    for context in ({"many": [1] * 4_097}, {f"{number:x}": 0 for number in range(4_097)}):
+        with pytest.raises(PDPReplyError, match="4096 values"):
+            pdp.decide(asked(context=context))
+
+
+@engines
+def test_what_an_engine_quotes_is_told_to_nobody(engine: str) -> None:
+    """The text of an error may hold a value of the request; where it arose is told, as far as that is known."""
+    pdp = RegoPDP(
+        {"levels.rego": "package app.authz\nallow if input.context.level + 1 > 2"},
+        query="data.app.authz.allow",
+        engine=engine,
+    )
+    with pytest.raises(PDPReplyError, match="could not answer") as raised:
+        pdp.decide(AccessRequest(Subject("user", "alice"), "read", Resource("doc", "1"), {"level": "a secret"}))
+    assert raised.value.__cause__ is None
+    assert "secret" not in str(raised.value)
+    assert ("in `levels.rego`, line 2" in str(raised.value)) is (engine == "regorus")
+
+
 @given(JSON | st.just(UNDEFINED), st.booleans())
 @settings(max_examples=times(300, 50_000), deadline=None)
 def test_only_an_exact_permit_permits(result: Any, mapped: bool) -> None:

@@ -6,7 +6,7 @@ Imports the parts, profiles, clocks, locks and the decision's words only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -19,6 +19,7 @@ from pep.compose.parts import (
     Outcome,
     awaited_part,
     checked_part,
+    consistent_part,
     decided,
     decided_all,
     filters_rows,
@@ -35,7 +36,7 @@ from pep.compose.parts import (
     with_reason,
 )
 from pep.compose.swaps import PartSwapped, Swaps
-from pep.compose.window import Window
+from pep.compose.tallies import Counts, Tally
 from pep.decision import Decision, Effect
 from pep.errors import ConfigurationError
 from pep.locks import Lock
@@ -54,24 +55,6 @@ T = TypeVar("T")
 SHORTEST_SECRET: Final = 16
 
 _NEVER: Final = datetime.max.replace(tzinfo=timezone.utc)
-
-
-@attrs.frozen
-class Counts:
-    """
-    What came of questions, over the window.
-
-    Attributes:
-        asked: How many were asked.
-
-        denials: How many were answered, and not with a permit.
-
-        faults: How many had no answer.
-    """
-
-    asked: int
-    denials: int
-    faults: int
 
 
 @attrs.frozen
@@ -128,6 +111,9 @@ class CanaryPDP:
 
         least: How many questions of the candidate have to be in the window before it is judged.
 
+        per_subject: How many questions of one subject count, in each tenth of the window; None counts all. Without
+            it, one subject who is denied over and over may bring about a rollback, or hide what calls for one.
+
         share: The share of the time left that the candidate may take, above 0 and below 1.
 
         on_rollback: Told of a rollback, once; what it raises is ignored.
@@ -154,6 +140,7 @@ class CanaryPDP:
         max_faults: float,
         window: float = 300.0,
         least: int = 100,
+        per_subject: int | None = None,
         share: float = 0.5,
         on_rollback: Callable[[Rollback], object] | None = None,
         name: str | None = None,
@@ -167,7 +154,8 @@ class CanaryPDP:
         self._share = checked_share(share)
         self._on_rollback = on_rollback
         self._clock: Clock = SystemClock() if clock is None else clock
-        self._tallies = _Tally(self._window), _Tally(self._window)
+        self._per_subject = None if per_subject is None else counted(per_subject, "per_subject")
+        self._tallies = self._empty()
         self._rollback: Rollback | None = None
         self._lock = Lock()
         pdps = self._current, self._candidate
@@ -175,6 +163,8 @@ class CanaryPDP:
         self.name = name or whole_name("canary", pdps)
         #: Whether it can only be awaited.
         self.asynchronous = awaited_part(pdps)
+        #: Whether revisions of its decisions are consistency tokens.
+        self.consistent = consistent_part(pdps)
         self._swaps = Swaps(pdps)
         if filters_rows(pdps):
             self.row_filter = self._rows
@@ -211,7 +201,7 @@ class CanaryPDP:
         """Ask the candidate again, after a rollback; what was counted is forgotten."""
         with self._lock:
             again, self._rollback = self._rollback is not None, None
-            self._tallies = _Tally(self._window), _Tally(self._window)
+            self._tallies = self._empty()
         if again:
             self._swaps.tell(PartSwapped(_told(self._current), _told(self._candidate)))
 
@@ -224,19 +214,20 @@ class CanaryPDP:
         """
         if self._is_candidates(request.subject):
             reply = yield from self._tried(decided(self._candidate, request))
-            self._count([reply], candidate=True)
+            self._count([request], [reply], candidate=True)
             if self._stands(reply):
                 return self._marked(unwrap(reply))
             return (yield from decided(self._current, request))
         reply = yield from contain(decided(self._current, request))
-        self._count([reply], candidate=False)
+        self._count([request], [reply], candidate=False)
         decision: Decision = unwrap(reply)
         return decision
 
     def decide_many(self, requests: Sequence[AccessRequest]) -> Plan[list[Decision | Raised]]:
         """Ask whoever decides for each subject, both sides at once, each of them many at once; see `decide`."""
         tried = [at for at, request in enumerate(requests) if self._is_candidates(request.subject)]
-        rest = [at for at in range(len(requests)) if at not in set(tried)]
+        aside = frozenset(tried)
+        rest = [at for at in range(len(requests)) if at not in aside]
         sides = [
             self._tried(decided_all(self._candidate, [requests[at] for at in tried])),
             contain(decided_all(self._current, [requests[at] for at in rest])),
@@ -244,8 +235,8 @@ class CanaryPDP:
         came, others = [unwrap(reply) for reply in (yield from gather(*sides))]
         found: dict[int, Outcome] = dict(zip(rest, for_each(others, len(rest)), strict=True))
         outcomes = for_each(came, len(tried))
-        self._count(list(found.values()), candidate=False)
-        self._count(outcomes, candidate=True)
+        self._count([requests[at] for at in rest], list(found.values()), candidate=False)
+        self._count([requests[at] for at in tried], outcomes, candidate=True)
         for at, one in zip(tried, outcomes, strict=True):
             found[at] = Returned(self._marked(one.value)) if isinstance(one, Returned) else one
         again = [at for at, one in zip(tried, outcomes, strict=True) if not self._stands(one)]
@@ -302,9 +293,10 @@ class CanaryPDP:
     def _marked(self, decision: Decision) -> Decision:
         return with_reason(decision, f"answered by candidate `{part_name(self._candidate)}`")
 
-    def _count(self, outcomes: Sequence[Outcome], *, candidate: bool) -> None:
+    def _count(self, requests: Sequence[AccessRequest], outcomes: Sequence[Outcome], *, candidate: bool) -> None:
+        subjects = [(request.subject.type, request.subject.id) for request in requests]
         with self._lock:
-            self._tallies[candidate].add(outcomes, self._clock.monotonic())
+            self._tallies[candidate].add(subjects, outcomes, self._clock.monotonic())
             rollback = self._judged() if candidate and self._rollback is None else None
             self._rollback = rollback or self._rollback
         if rollback is not None:
@@ -327,29 +319,13 @@ class CanaryPDP:
                 with suppress(Exception):
                     self._on_rollback(rollback)
 
+    def _empty(self) -> tuple[Tally, Tally]:
+        return Tally(self._window, self._per_subject), Tally(self._window, self._per_subject)
+
     def _totals(self) -> tuple[Counts, Counts]:
         now = self._clock.monotonic()
         current, candidate = self._tallies
         return current.total(now), candidate.total(now)
-
-
-class _Tally:
-    """What came of the questions of one side; see `Window`."""
-
-    def __init__(self, window: float) -> None:
-        self._denials, self._faults = Window(window), Window(window)
-
-    def add(self, outcomes: Iterable[Outcome], now: float) -> None:
-        """Count what came of some questions."""
-        for one in outcomes:
-            fault = isinstance(one, Raised)
-            self._faults.add(now, bad=fault)
-            self._denials.add(now, bad=not isinstance(one, Raised) and one.value.effect is not Effect.PERMIT)
-
-    def total(self, now: float) -> Counts:
-        """Return what was counted within the window."""
-        asked, denials = self._denials.counts(now)
-        return Counts(asked, denials, self._faults.counts(now)[1])
 
 
 def _ratio(counts: Counts, reason: str) -> float:

@@ -16,6 +16,7 @@ from pep.compose.parts import (
     Outcome,
     awaited_part,
     checked_part,
+    consistent_part,
     decided,
     decided_all,
     filters_rows,
@@ -90,7 +91,8 @@ class FailoverPDP:
         down_for: How long it is left alone then, in seconds. After that one question is asked of it, as a trial;
             there is no more than one in so many seconds that does not succeed.
 
-        successes: How many trials in a row succeed before it is taken to be up again.
+        successes: How many trials in a row succeed before it is taken to be up again, without those that say nothing of
+            availability.
 
         name: Its identity, in records and cache keys; by default of the parts.
 
@@ -128,6 +130,8 @@ class FailoverPDP:
         self.name = name or whole_name("failover", pdps)
         #: Whether it can only be awaited.
         self.asynchronous = awaited_part(pdps)
+        #: Whether revisions of its decisions are consistency tokens.
+        self.consistent = consistent_part(pdps)
         swaps = Swaps(pdps)
         if swaps.told:
             self.subscribe: Callable[[Callable[[Any], None]], None] = swaps.subscribe
@@ -239,8 +243,9 @@ class FailoverPDP:
         with self._lock:
             member.answered += answered
             if good is None:
-                member.successes = 0
-            elif not good:
+                # INVARIANT: nor of what others found; else one caller could keep a part from coming back for ever.
+                return
+            if not good:
                 self._failed(member, now)
             elif member.due is None:
                 member.failures = 0

@@ -64,6 +64,15 @@ def pure_part(pdp: PDP) -> bool:
     return getattr(pdp, "pure", False) is True
 
 
+def consistent_part(pdps: Iterable[PDP]) -> bool:
+    """
+    Tell whether the revisions of any of them are consistency tokens.
+
+    Those of the whole are then too: what another part has decided since may end what is reused, and never prolongs it.
+    """
+    return any(getattr(pdp, "consistent", False) is True for pdp in pdps)
+
+
 def has(pdp: PDP, method: str) -> bool:
     """Tell whether a part has an optional method."""
     return callable(getattr(pdp, method, None))

@@ -15,6 +15,7 @@ from pep.compose.parts import (
     Outcome,
     awaited_part,
     checked_part,
+    consistent_part,
     decided,
     decided_all,
     filters_rows,
@@ -30,6 +31,7 @@ from pep.compose.parts import (
 from pep.compose.swaps import Swaps
 from pep.decision import Decision, Effect
 from pep.errors import ConfigurationError
+from pep.fault import AVAILABILITY, fault_of
 from pep.model import AccessRequest, Action, Subject
 from pep.plan import Plan, Raised, Returned, contain, gather, unwrap
 from pep.protocols import PDP
@@ -90,6 +92,8 @@ class CombinedPDP:
         self.name = name or whole_name(algorithm.value, self._pdps)
         #: Whether it can only be awaited.
         self.asynchronous = awaited_part(self._pdps)
+        #: Whether revisions of its decisions are consistency tokens.
+        self.consistent = consistent_part(self._pdps)
         self._swaps = Swaps(self._pdps)
         if algorithm in _FILTERING and filters_rows(self._pdps):
             self.row_filter = self._rows
@@ -114,7 +118,8 @@ class CombinedPDP:
         Ask the parts, and combine what they say.
 
         Raises:
-            Exception: What the first failing part raised, where another answer of it could have mattered.
+            Exception: What a failing part raised, where another answer of it could have mattered: the first of them
+                that is no fault of availability, else the first.
         """
         if self._algorithm not in _IN_ORDER:
             return self._combined((yield from gather(*[decided(pdp, request) for pdp in self._pdps])))
@@ -164,7 +169,8 @@ class CombinedPDP:
         failed = [reply.error for reply in replies if isinstance(reply, Raised)]
         decisions = [reply.value for reply in replies if isinstance(reply, Returned)]
         if failed and self._matters(decisions, len(failed)):
-            raise failed[0]
+            # INVARIANT: an outage excuses itself, and nothing that failed otherwise.
+            raise next((error for error in failed if fault_of(error) not in AVAILABILITY), failed[0])
         return combine(self._algorithm, decisions)
 
     def _matters(self, decisions: Sequence[Decision], failed: int) -> bool:

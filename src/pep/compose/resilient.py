@@ -20,6 +20,7 @@ from pep.compose.hedging import Hedge, Latencies, hedged
 from pep.compose.parts import (
     awaited_part,
     checked_part,
+    consistent_part,
     decided,
     decided_all,
     has,
@@ -120,6 +121,8 @@ class ResilientPDP:
         self.name: Final = name or whole_name("resilient", [pdp])
         #: Whether it can only be awaited.
         self.asynchronous: Final = awaited_part([pdp])
+        #: Whether the revision of its decisions is a consistency token.
+        self.consistent: Final = consistent_part([pdp])
         hears: object = listener
         if hears is not None and not callable(hears):
             message = f"`listener` is a `{type(hears).__name__}`; give a function of a `Transition`"

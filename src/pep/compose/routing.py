@@ -13,6 +13,7 @@ from pep.compose.parts import (
     Outcome,
     awaited_part,
     checked_part,
+    consistent_part,
     decided,
     decided_all,
     distinct,
@@ -87,6 +88,8 @@ class RoutingPDP:
         self.name = name or whole_name("routing", self._pdps)
         #: Whether it can only be awaited.
         self.asynchronous = awaited_part(self._pdps)
+        #: Whether revisions of its decisions are consistency tokens.
+        self.consistent = consistent_part(self._pdps)
         self._swaps = Swaps(self._pdps)
         if filters_rows(self._pdps):
             self.row_filter = self._rows
@@ -116,7 +119,8 @@ class RoutingPDP:
             resource_type: What qualifies a name without a colon.
         """
         qualified = action if ":" in action else f"{resource_type}:{action}"
-        found = self._exact.get(qualified) or self._types.get(resource_type)
+        # Not `or`: a decision point may be false, as one without policies is.
+        found = self._exact.get(qualified, self._types.get(resource_type))
         if found is not None:
             return found
         names = qualified.split(":")

@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pep.clock import SystemClock
+from pep.compose.bulkhead import Seat
 from pep.compose.disagreements import Disagreement, disagreement_of
 from pep.compose.failover import counted
 from pep.compose.parts import (
     Outcome,
     awaited_part,
     checked_part,
+    consistent_part,
     decided,
     decided_all,
     filters_rows,
@@ -34,6 +36,7 @@ from pep.compose.parts import (
 from pep.decision import Decision
 from pep.errors import ConfigurationError
 from pep.fault import fault_of
+from pep.forking import after_fork
 from pep.locks import Lock
 from pep.model import AccessRequest, Action, Subject
 from pep.plan import Plan, Raised, Returned, attempt, contain, gather, remaining, sleep, unwrap
@@ -112,6 +115,8 @@ class ShadowPDP:
         self.name = name or whole_name("shadow", (enforced, shadow))
         #: Whether it can only be awaited.
         self.asynchronous = awaited_part((enforced, shadow))
+        #: Whether revisions of its decisions are consistency tokens: as of the one that decides.
+        self.consistent = consistent_part([enforced])
         if filters_rows([enforced]):
             self.row_filter = self._rows
         if has(enforced, "probe"):
@@ -191,13 +196,14 @@ class ShadowPDP:
         self, deciding: Plan[T], beside: Plan[T]
     ) -> Plan[tuple[Returned[T] | Raised, Returned[T] | Raised | None]]:
         """Ask both; return what came of the one, and of the other, or None where that was left out."""
-        if not self._aside.enter(self._clock.monotonic()):
+        seat = self._aside.enter(self._clock.monotonic())
+        if seat is None:
             self._counted("left_out")
             return (yield from contain(deciding)), None
         try:
             return (yield from self._side_by_side(deciding, beside))
         finally:
-            self._aside.leave()
+            self._aside.leave(seat)
 
     def _side_by_side(
         self, deciding: Plan[T], beside: Plan[T]
@@ -262,7 +268,7 @@ class ShadowPDP:
 
 class _Aside:
     """
-    A decision point that is asked beside another one, by no more than so many at once.
+    A decision point that is asked beside another one, by no more than so many at once; by nobody in a forked child.
 
     Args:
         pdp: The decision point.
@@ -273,9 +279,9 @@ class _Aside:
     def __init__(self, pdp: PDP, at_most: int) -> None:
         self._pdp = pdp
         self._at_most = at_most
-        self._asking = self._running = 0
-        self._awaited: deque[float] = deque()
         self._lock = Lock()
+        self._renew()
+        after_fork(self._renew)
         #: Whether it is asked on a thread: what answers from memory, in steps or when awaited is not.
         self.threaded = not awaited_part([pdp]) and (
             getattr(pdp, "threaded", False) is True
@@ -284,20 +290,27 @@ class _Aside:
         if isinstance(pdp, BatchPDP):
             self.decide_many: Callable[[Sequence[AccessRequest]], Any] = self._decide_many
 
-    def enter(self, now: float) -> bool:
-        """Take a place for a question; tell whether there was one."""
+    def _renew(self) -> None:
+        # Those who ask, and what runs though nobody may wait for it any longer.
+        self._asking: set[Seat] = set()
+        self._running: set[Seat] = set()
+        self._awaited: deque[float] = deque()
+
+    def enter(self, now: float) -> Seat | None:
+        """Take a place for a question; None where there is none."""
         with self._lock:
             while self._awaited and self._awaited[0] <= now:
                 self._awaited.popleft()
-            if max(self._asking, self._running, len(self._awaited)) >= self._at_most:
-                return False
-            self._asking += 1
-            return True
+            if max(map(len, (self._asking, self._running, self._awaited))) >= self._at_most:
+                return None
+            seat = Seat()
+            self._asking.add(seat)
+            return seat
 
-    def leave(self) -> None:
-        """Give a place back."""
+    def leave(self, seat: Seat) -> None:
+        """Give a place back; one that was taken before a fork is none any longer."""
         with self._lock:
-            self._asking -= 1
+            self._asking.discard(seat)
 
     def awaited(self, until: float) -> None:
         """Remember that somebody waits for an answer, on a thread that may sleep until then."""
@@ -312,13 +325,14 @@ class _Aside:
         return self._run(self._pdp.decide_many, requests)  # type: ignore[attr-defined]
 
     def _run(self, fn: Callable[[Any], Any], asked: Any) -> Any:  # noqa: ANN401  whatever it answers
+        seat = Seat()
         with self._lock:
-            self._running += 1
+            self._running.add(seat)
         try:
             return fn(asked)
         finally:
             with self._lock:
-                self._running -= 1
+                self._running.discard(seat)
 
 
 def _late() -> TimeoutError:

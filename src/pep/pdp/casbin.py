@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, final
 
-from pep.errors import ConfigurationError, PDPError, PDPReplyError
+from pep.errors import ConfigurationError, PDPReplyError
 from pep.locks import Lock
 from pep.model import AccessRequest, Decision, Effect
 from pep.pdp.casbin_library import casbin_library
@@ -50,7 +50,7 @@ class CasbinPDP:
         revision: Which version of the policy this is; by default the SHA-256 of model and policy.
 
         pure: Whether a decision depends on request and revision alone; by default where only Casbin's own functions
-            are called, none of the clock, and *request* is no function.
+            and classes are used, none of the clock, and *request* is no function.
 
         threaded: Whether to ask on a thread of its own, so that a deadline can cut it short.
 
@@ -204,7 +204,9 @@ class CasbinPDP:
     def _contained(self, request: AccessRequest, snapshot: Snapshot, revision: str) -> Decision | Raised:
         try:
             return self._decided(request, snapshot, revision)
-        except PDPError as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  a function that maps requests may raise anything
             return Raised(error)
 
 

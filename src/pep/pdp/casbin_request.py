@@ -32,6 +32,7 @@ KEPT: Final = frozenset({"subject.id", "action.name", "actors", "tenant"})
 
 # Whatever means something in a pattern of Casbin, or in a line of a policy file.
 _SPECIAL: Final = re.compile(r"[%/:*?\[\](){}|^$+\\,\"#\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SPECIAL_IN_ACTIONS: Final = re.compile(r"[%*?\[\](){}|^$+\\,\"#\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -147,12 +148,23 @@ class RequestMapping:
 
     def _named(self, request: AccessRequest, roles: Collection[str]) -> Iterator[Any]:
         for name in self.names or ():
-            value = _ENTRIES[name][1](request, self.new)
-            # INVARIANT: what a role is called is nobody's id.
-            if name in _RAW and value in roles:
-                message = f"`{name}` is the name of a role; map `{name.split('.')[0]}`, which tells them apart"
-                raise PDPReplyError(message)
-            yield value
+            for member in _RAW.get(name, ()):
+                _check_raw(request, name, member, roles)
+            yield _ENTRIES[name][1](request, self.new)
+
+
+def _check_raw(request: AccessRequest, name: str, member: str, roles: Collection[str]) -> None:
+    """Check a text that Casbin gets as it is, and may take for another."""
+    part = name.partition(".")[0]
+    text = getattr(getattr(request, part), member)
+    if text is not None and _CONTROL.search(text):
+        # To a regular expression of Python, `42` and a line break is `42`.
+        message = f"the {member} of the {part} has a control character, which patterns overlook; map `{part}`"
+        raise PDPReplyError(message)
+    # INVARIANT: what a role is called is nobody's id.
+    if member == "id" and text in roles:
+        message = f"`{part}.id` is the name of a role; map `{part}`, which tells them apart"
+        raise PDPReplyError(message)
 
 
 def _subject_text(subject: Subject) -> str:
@@ -205,8 +217,12 @@ _ENTRIES: Final[Mapping[str, tuple[frozenset[str], _Read]]] = {
     "tenant": (frozenset({"tenant"}), lambda asked, _: encoded(asked.tenant or "")),
 }
 
-# Ids as they are, which may be what a role is called.
-_RAW: Final = frozenset({"subject.id", "resource.id"})
+# What is handed over as it is.
+_RAW: Final[Mapping[str, tuple[str, ...]]] = {
+    **{f"{part}.{member}": (member,) for part in ("subject", "resource") for member in ("type", "id")},
+    **{f"{part}.entity": ("type", "id") for part in ("subject", "resource")},
+    **{f"action.{member}": ("name",) for member in ("name", "entity")},
+}
 
 
 def _named(resource: Resource, new: str) -> Resource:

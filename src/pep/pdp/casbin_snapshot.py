@@ -1,7 +1,7 @@
 """
 One version of a Casbin model and its policy: a copy of an enforcer that nobody else holds.
 
-Imports the error tree and locks only; the library is handed in.
+Imports the error tree, locks and forks only; the library is handed in.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from pep.errors import ConfigurationError, PDPReplyError
+from pep.forking import after_fork
 from pep.locks import Lock
 
 _EFFECTS: Final = frozenset({"allow", "deny"})
@@ -63,9 +64,10 @@ class Snapshot:
         self.roles: Final = frozenset(rule[1] for one in _grouping(sections) for rule in one.policy)
         #: Which version of model and policy this is.
         self.revision: Final = _revision(sections)
-        #: Whether only functions of the library itself are called, and none that reads the clock.
+        #: Whether only code of the library itself is called, and none that reads the clock.
         self.stock: Final = _stock(self._enforcer)
         self._managers = list(_managers(self._enforcer, sections))
+        after_fork(self._renew)
 
     def check(self) -> None:
         """
@@ -97,15 +99,21 @@ class Snapshot:
                 told = self._enforcer.enforce_ex(*self._asked, *values)
             except MemoryError:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  a matcher may call anything
                 message = f"Casbin could not evaluate the request: {type(error).__name__}"
-                raise PDPReplyError(message) from error
+                # INVARIANT: its text quotes the request, and is never passed on.
+                raise PDPReplyError(message) from None
             finally:
-                self._depth -= 1
                 # A function of a matcher may ask again on this thread, and has not learned for nothing.
+                self._depth = max(0, self._depth - 1)
                 if not self._depth:
                     self._forget()
         return _answer(told)
+
+    def _renew(self) -> None:
+        # In a forked child nobody goes on with what another thread of the parent was asking.
+        self._depth = 0
+        self._forget()
 
     def _forget(self) -> None:
         for manager, known in self._managers:
@@ -214,11 +222,14 @@ def _stock(enforcer: Any) -> bool:  # noqa: ANN401  an object of theirs
     functions = [*enforcer.fm.get_functions().values()]
     for manager in managers:
         functions += [getattr(manager, name, None) for name in ("matching_func", "domain_matching_func")]
-    own = all(fn is None or str(getattr(fn, "__module__", None)).startswith("casbin.") for fn in functions)
+    # A role manager of the application may ask a directory, and its enforcer whatever it likes.
+    kinds = [type(one) for one in (enforcer, enforcer.model, enforcer.eft, *managers)]
+    own = all(
+        one is None or str(getattr(one, "__module__", None)).startswith("casbin.") for one in [*functions, *kinds]
+    )
     texts = [one.value for one in enforcer.model.model["m"].values()]
     texts += [text for one in enforcer.model.model["p"].values() for rule in one.policy for text in rule]
-    effector = type(enforcer.eft).__module__.startswith("casbin.")
-    return own and effector and not enforcer.cond_rm_map and not any("timeMatch" in text for text in texts)
+    return own and not enforcer.cond_rm_map and not any("timeMatch" in text for text in texts)
 
 
 def _managers(enforcer: Any, sections: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Any, frozenset[str]]]:  # noqa: ANN401  an object of theirs

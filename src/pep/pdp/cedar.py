@@ -118,8 +118,8 @@ class CedarPDP:
         self._skip_errors: Final = trusted
         #: Its identity.
         self.name: Final = _named(policies, name)
-        self._given: tuple[Any, ...] = (policies, schema, entities, revision)
-        self._loaded = load(_engine(), *self._given)
+        self._given: tuple[Any, Any, Any] = (policies, schema, entities)
+        self._loaded = load(_engine(), *self._given, revision)
         self._lock: Final = Lock()
         self._listeners: tuple[Listener, ...] = ()
 
@@ -176,7 +176,8 @@ class CedarPDP:
 
             entities: The same of the entities.
 
-            revision: The same of the revision; one that was never given is computed.
+            revision: Which version this is; by default the SHA-256 of policies, schema and entities, whatever the
+                one before was called.
 
         Returns:
             The revisions before and after.
@@ -184,20 +185,24 @@ class CedarPDP:
         Raises:
             ConfigurationError: When something does not load; what is in effect stays.
         """
-        wanted = policies, schema, entities, revision
         with self._lock:
-            given = tuple(old if new is None else new for new, old in zip(wanted, self._given, strict=True))
-            event = self._swapped(given)
+            kept = self._given
+            given = (
+                kept[0] if policies is None else policies,
+                kept[1] if schema is None else schema,
+                kept[2] if entities is None else entities,
+            )
+            event = self._swapped(given, revision)
             listeners = self._listeners
         _tell(listeners, event)
         if isinstance(event, Rejected):
             raise event.error
         return event
 
-    def _swapped(self, given: tuple[Any, ...]) -> Swapped | Rejected:
+    def _swapped(self, given: tuple[Any, Any, Any], revision: str | None) -> Swapped | Rejected:
         old = self._loaded
         try:
-            loaded = load(old.cedarpy, *given)
+            loaded = load(old.cedarpy, *given, revision)
         except ConfigurationError as error:
             return Rejected(error, old.revision)
         # INVARIANT: one assignment; a decision takes it once.

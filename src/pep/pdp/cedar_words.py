@@ -26,6 +26,8 @@ _ESCAPES: Final = frozenset({"__entity", "__extn", "__expr"})
 # A Cedar decimal has four digits behind the point, and 64 bits.
 _PLACES: Final = -4
 _DECIMALS: Final = Decimal(2**63) / 10**4
+# How long a name may be that a message shows.
+_SHOWN: Final = 64
 
 
 @attrs.frozen
@@ -95,7 +97,7 @@ class Words:
         mapped = self.types.get(kind)
         if mapped is None:
             if kind in self._targets or not _is_name(kind) or _of_actions(kind):
-                message = f"type `{kind}` has no name of its own in Cedar; give it one in `types`"
+                message = f"{_shown(kind, 'a type')} has no name of its own in Cedar; give it one in `types`"
                 raise PDPReplyError(message)
             mapped = kind
         return self._within(mapped)
@@ -108,13 +110,17 @@ class Words:
         Return properties or a context as a Cedar record.
 
         Raises:
-            PDPReplyError: On what Cedar has no value for; the message names the member, not its value.
+            PDPReplyError: On what Cedar has no value for; the message names the member, not what is in it.
         """
+        return self._record(properties, "", what)
+
+    def _record(self, properties: Mapping[str, Any], within: str, what: str) -> dict[str, Any]:
         for name in _ESCAPES & properties.keys():
             message = f"{what} holds a member `{name}`, which is Cedar's own; rename it"
             raise PDPReplyError(message)
         return {
-            name: self._value(value, name, what)
+            # Of what is nested only the outermost name is told: the others may be what somebody sent.
+            name: self._value(value, within or _shown(name, "a member"), what)
             for name, value in properties.items()
             if value is not None or self.nulls == "refuse"
         }
@@ -126,11 +132,11 @@ class Words:
         if kind is tuple:
             return [self._value(item, name, what) for item in value]
         if isinstance(value, dict):
-            return self.record(value, what)
+            return self._record(value, name, what)
         if kind is float and self.decimals:
             return _decimal(value, name, what)
         shown, mend = ("null", '`nulls="absent"`') if value is None else ("a float", "`decimals=True`, or send text")
-        message = f"`{name}` of {what} is or holds {shown}, which Cedar does not have; leave it out, or set {mend}"
+        message = f"{name} of {what} is or holds {shown}, which Cedar does not have; leave it out, or set {mend}"
         raise PDPReplyError(message)
 
     def referred(self, properties: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[tuple[str, list[UID]]]:
@@ -178,10 +184,15 @@ def _decimal(value: float, name: str, what: str) -> dict[str, Any]:
     exact = Decimal(repr(value)).normalize()
     exponent = exact.as_tuple().exponent
     if not isinstance(exponent, int) or exponent < _PLACES or not -_DECIMALS < exact < _DECIMALS:
-        message = f"`{name}` of {what} is or holds a float that no Cedar decimal is exactly; send text or an integer"
+        message = f"{name} of {what} is or holds a float that no Cedar decimal is exactly; send text or an integer"
         raise PDPReplyError(message)
     text = f"{exact:f}"
     return {"__extn": {"fn": "decimal", "arg": text if "." in text else f"{text}.0"}}
+
+
+def _shown(name: str, what: str) -> str:
+    """Return a name for a message, where it is one that fits there; else only what it is a name of."""
+    return f"`{name}`" if len(name) <= _SHOWN and name.isprintable() else what
 
 
 def _is_name(name: str) -> bool:

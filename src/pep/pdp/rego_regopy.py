@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from pep.errors import ConfigurationError, PDPReplyError
 from pep.pdp.rego_input import UNDEFINED
 from pep.pdp.rego_policies import RegoPolicies
 from pep.pdp.strict import parse
+
+#: How many values a request may hold: rego-cpp takes time by the square of what is in one array or object.
+MOST_VALUES: Final = 4096
 
 
 class RegopyEngine:
@@ -58,6 +61,10 @@ class RegopyEngine:
         if b"\\" in document:
             message = "rego-cpp misreads quotation marks, backslashes and control characters; use `regorus` for them"
             raise PDPReplyError(message)
+        # Commas within texts are counted too, since to tell them apart takes longer than it is worth.
+        if document.count(b",") >= MOST_VALUES:
+            message = f"rego-cpp takes too long for a request of more than {MOST_VALUES} values; use `regorus` for it"
+            raise PDPReplyError(message)
         try:
             made = self._free.pop()
         except IndexError:
@@ -73,7 +80,8 @@ class RegopyEngine:
             output = interpreter.query_bundle_entrypoint(bundle, self._entry)
         except (self._library.RegoError, ValueError) as error:
             message = f"Rego could not answer: {type(error).__name__}"
-            raise PDPReplyError(message) from error
+            # INVARIANT: its text may quote the request and the data, and is never passed on.
+            raise PDPReplyError(message) from None
         if output.ok() is not True:
             message = "Rego could not answer: a rule failed, or two conflict"
             raise PDPReplyError(message)

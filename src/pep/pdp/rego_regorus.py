@@ -20,6 +20,9 @@ from pep.pdp.strict import parse
 # Each thread's own: an engine of regorus may neither be used nor dropped on a thread that did not make it.
 _HERE: Final = threading.local()
 
+# Where in a policy it failed.
+_PLACE: Final = re.compile(r"--> (.+):(\d+):(\d+)$", re.MULTILINE)
+
 # What is wrong with a policy itself, whatever it is asked.
 _COMPILING: Final = re.compile(r"could not find function|is unsafe|expects \d+ argument|cyclic evaluation")
 
@@ -69,8 +72,9 @@ class RegorusEngine:
             _engines().pop(id(self), None)
             # A bug in regorus is a `PanicException`, which is no `Exception`.
             if isinstance(error, RuntimeError) or type(error).__name__ == "PanicException":
-                message = f"Rego could not answer: {type(error).__name__}; the cause tells the file and the line"
-                raise PDPReplyError(message) from error
+                message = f"Rego could not answer: {type(error).__name__}{_place(error)}"
+                # INVARIANT: its text quotes the request and the data, and is never passed on.
+                raise PDPReplyError(message) from None
             raise
         return _value(told)
 
@@ -95,6 +99,11 @@ class RegorusEngine:
             engine.add_data_json(self._policies.data.decode())
             engines[id(self)] = weakref.ref(self), engine
         return engine
+
+
+def _place(error: BaseException) -> str:
+    found = _PLACE.search(str(error))
+    return "" if found is None else f" in `{found[1]}`, line {found[2]}, column {found[3]}"
 
 
 def _engines() -> dict[int, tuple[Any, Any]]:
