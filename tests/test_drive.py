@@ -13,7 +13,23 @@ from typing_extensions import Self
 
 from pep.drive import APerformer, Performer, arun, run
 from pep.errors import PDPError, PDPReplyError
-from pep.plan import Dispatch, Gather, Invoke, Plan, Raised, Returned, Sleep, Write, attempt, call, gather, unwrap
+from pep.plan import (
+    Dispatch,
+    Gather,
+    HTTPRequest,
+    Invoke,
+    Plan,
+    Raised,
+    Returned,
+    Sleep,
+    Write,
+    attempt,
+    call,
+    contain,
+    gather,
+    send,
+    unwrap,
+)
 from pep.scope import Frame, Scope, current_frame
 from pep.testing import FakeClock
 from tests.scenes import ALICE, WORLDS
@@ -493,6 +509,167 @@ def test_a_race_that_nobody_wins_ends_with_its_last_or_at_its_deadline(world: st
     finally:
         gate.set()
     assert isinstance(late[0].error, TimeoutError)
+
+
+@worlds
+def test_a_step_side_by_side_is_cut_at_its_own_deadline(world: str) -> None:
+    """What has less time than all of them is late by then, and its plan goes on while the others run."""
+    gate, closed = threading.Event(), []
+
+    def hurried() -> Plan[Any]:
+        try:
+            late = yield Invoke(gate.wait, (SOON,), deadline=1000.01, threaded=True)
+            # The others are still waiting.
+            gate.set()
+            return late
+        finally:
+            closed.append(1)
+
+    replies = drive(world, once(Gather((hurried(), attempt(gate.wait, SOON, threaded=True)), 1000.0 + SOON))).value
+    assert isinstance(replies[0].value.error, TimeoutError)
+    assert replies[0].value.suspended
+    assert replies[1].value.value is True
+    assert closed == [1]
+
+
+@worlds
+def test_what_comes_after_its_own_deadline_is_nobody_s_reply(world: str) -> None:
+    """A step that was given up brings nothing to a later step of its plan."""
+    gate, given_up = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        gate.wait(SOON)
+        return "too late"
+
+    def asked() -> str:
+        gate.set()
+        given_up.wait(0.05)
+        return "in time"
+
+    def plan() -> Plan[Any]:
+        late = yield Invoke(slow, (), deadline=1000.01, threaded=True)
+        return late, (yield Invoke(asked, (), threaded=True))
+
+    (reply,) = drive(world, once(Gather((plan(),), 1000.0 + SOON))).value
+    late, came = reply.value
+    assert isinstance(late.error, TimeoutError)
+    assert came.value == "in time"
+
+
+@worlds
+def test_a_request_side_by_side_is_cut_at_its_own_deadline(world: str) -> None:
+    """A transport that does not keep time is late, and nobody waits for it."""
+    gate = threading.Event()
+
+    class Stuck:
+        def send(self, _request: HTTPRequest, /, *, timeout: float, awaiting: bool) -> Any:
+            assert 0 < timeout < SOON
+            return asyncio.Event().wait() if awaiting else gate.wait(SOON)
+
+    request = HTTPRequest("GET", "https://pdp.example.com/")
+    plans = contain(send(Stuck(), request), 1000.01), attempt(lambda: 1)
+    try:
+        replies = drive(world, once(Gather(plans, 1000.0 + SOON))).value
+    finally:
+        gate.set()
+    assert isinstance(replies[0].value.error, TimeoutError)
+    assert replies[1].value.value == 1
+
+
+@worlds
+def test_plans_within_plans_run_side_by_side_too(world: str) -> None:
+    """However deep they are nested, all of them wait at once."""
+    barrier = threading.Barrier(5)
+
+    def meet() -> Plan[Any]:
+        return (yield from call(barrier.wait, SOON, threaded=True))
+
+    def both() -> Plan[Any]:
+        inner = yield from gather(meet(), meet())
+        return sum(unwrap(one) for one in inner)
+
+    def deep() -> Plan[Any]:
+        (inner,) = yield from gather(both())
+        return unwrap(inner)
+
+    replies = drive(world, gather(both(), deep(), meet(), deadline=1000.0 + SOON))
+    assert sum(unwrap(one) for one in replies) == 0 + 1 + 2 + 3 + 4
+
+
+@worlds
+def test_plans_within_plans_end_with_those_around_them(world: str) -> None:
+    """What is cut short is closed from the inside out, whether by a deadline or by who came first."""
+    gate, closed = threading.Event(), []
+
+    def stuck(name: str) -> Plan[Any]:
+        try:
+            yield Invoke(gate.wait, (SOON,), threaded=True)
+        finally:
+            closed.append(name)
+
+    def around(name: str) -> Plan[Any]:
+        try:
+            return (yield from gather(stuck(name + "1"), stuck(name + "2")))
+        finally:
+            closed.append(name)
+
+    def soon() -> Plan[int]:
+        yield Sleep(0.001)
+        return 7
+
+    def cut_short(step: Gather) -> Plan[Any]:
+        reply = yield step
+        # In tasks, the inner ones end a turn of the loop later.
+        yield Sleep(0.0)
+        yield Sleep(0.0)
+        return reply
+
+    try:
+        for cut in (Gather((around("a"), soon()), 1000.0 + SOON, first=True), Gather((around("a"),), 1000.01)):
+            closed.clear()
+            replies = drive(world, cut_short(cut)).value
+            assert isinstance(replies[0].error, TimeoutError)
+            assert sorted(closed) == ["a", "a1", "a2"]
+    finally:
+        gate.set()
+
+
+@worlds
+def test_plans_within_plans_have_a_deadline_of_their_own(world: str) -> None:
+    """Who gathers with less time goes on with what came by then, while the plans around it run."""
+    gate = threading.Event()
+
+    def hurried() -> Plan[Any]:
+        inner = yield from gather(attempt(gate.wait, SOON, threaded=True), attempt(lambda: 1), deadline=1000.01)
+        gate.set()
+        return inner
+
+    replies = drive(world, gather(hurried(), attempt(gate.wait, SOON, threaded=True), deadline=1000.0 + SOON))
+    late, came = unwrap(replies[0])
+    assert isinstance(late.error, TimeoutError)
+    assert came.value.value == 1
+    assert unwrap(replies[1]).value is True
+
+
+@worlds
+def test_a_race_within_a_race_is_its_own(world: str) -> None:
+    """Who is first in one ends that one alone."""
+    gate = threading.Event()
+
+    def inner() -> Plan[Any]:
+        found = yield from gather(attempt(lambda: 1), attempt(gate.wait, SOON, threaded=True), first=True)
+        yield Sleep(0.0)
+        return unwrap(unwrap(found[0]))
+
+    def other() -> Plan[Any]:
+        return (yield from call(gate.wait, SOON, threaded=True))
+
+    try:
+        replies = drive(world, gather(inner(), other(), deadline=1000.0 + SOON, first=True))
+    finally:
+        gate.set()
+    assert unwrap(replies[0]) == 1
+    assert isinstance(replies[1].error, TimeoutError)
 
 
 @worlds

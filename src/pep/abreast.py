@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pep.errors import PDPError
 from pep.plan import Gather, Invoke, Plan, Raised, Reply, Returned, Send, Sleep, Step, bounded
@@ -79,9 +80,54 @@ class Race:
         return value
 
 
+class _Group:
+    """
+    The plans of one step, and what came of them so far.
+
+    Args:
+        step: Which plans, and until when.
+
+        owner: The group whose plan waits for this one, and that plan's number; None for the outermost.
+    """
+
+    def __init__(self, step: Gather, owner: tuple[_Group, int] | None) -> None:
+        self.race = Race(step)
+        self.deadline = math.inf if step.deadline is None else step.deadline
+        self.owner = owner
+        self.waited = False
+        self._replies: list[Reply] = [Raised(late())] * len(step.plans)
+        self._running = len(step.plans)
+
+    @property
+    def done(self) -> bool:
+        """Whether nobody has to wait for it any longer."""
+        return not self._running or self.race.over
+
+    def came(self, number: int, reply: Reply) -> None:
+        """Take what a plan ended with."""
+        self._replies[number] = reply
+        self._running -= 1
+
+    def reply(self) -> Reply:
+        """Return the replies of its plans, in their order."""
+        return Returned(tuple(self._replies), suspended=self.waited)
+
+    def within(self, other: _Group) -> bool:
+        """Tell whether it is another group, or waited for by one of its plans."""
+        return self is other or (self.owner is not None and self.owner[0].within(other))
+
+
+class _Wait(NamedTuple):
+    """A plan that waits for a step on a thread: in which group, its number, and until when."""
+
+    group: _Group
+    number: int
+    deadline: float
+
+
 class SideBySide:
     """
-    Plans that are run side by side on this thread.
+    Plans that are run side by side on this thread, and those that they run side by side in their turn.
 
     Args:
         performer: What performs their steps.
@@ -93,44 +139,107 @@ class SideBySide:
         from queue import SimpleQueue  # noqa: PLC0415  loaded only where plans run side by side
 
         self._performer = performer
-        self._race = Race(step)
-        self._deadline = step.deadline
-        self._replies: list[Reply] = [Raised(late())] * len(step.plans)
         self._landed: SimpleQueue[tuple[int, Reply]] = SimpleQueue()
-        self._waiting: set[int] = set()
+        self._numbers = count()
+        self._waits: dict[int, _Wait] = {}
+        # Those that run, an outer one before those within it.
+        self._groups: list[_Group] = []
+        self._step = step
 
     def run(self) -> Reply:
         """Run every plan to its end, or to the deadline; their replies are in the order of the plans."""
+        try:
+            outermost = self._begun(self._step, None)
+            while outermost in self._groups:
+                self._wait()
+        finally:
+            if self._groups:
+                self._end(self._groups[0])
+        return outermost.reply()
+
+    def _begun(self, step: Gather, owner: tuple[_Group, int] | None) -> _Group:
+        group = _Group(step, owner)
+        self._groups.append(group)
+        for number in range(len(step.plans)):
+            self._advance(group, number, None)
+        if group.done:
+            self._end(group)
+        return group
+
+    def _advance(self, group: _Group, number: int, reply: Any) -> None:  # noqa: ANN401  None starts a plan
+        """Go on with a plan, until it ends, or waits for a thread or for plans of its own."""
+        while True:
+            ended, step = advance(group.race.plans[number], reply)
+            if step is None:
+                group.came(number, ended)
+                return
+            if isinstance(step, Gather):
+                inner = self._begun(step, (group, number))
+                if inner in self._groups:
+                    return
+                reply = inner.reply()
+            elif isinstance(step, (Sleep, Send)) or (isinstance(step, Invoke) and step.threaded):
+                self._start(group, number, step)
+                return
+            else:
+                reply = self._performer.perform(step)
+
+    def _start(self, group: _Group, number: int, step: Sleep | Send | Invoke) -> None:
+        # To sleep until the deadline is not to be late.
+        endless = step.deadline is None or isinstance(step, Sleep)
+        wait = next(self._numbers)
+        self._waits[wait] = _Wait(group, number, math.inf if endless else step.deadline)  # type: ignore[arg-type]
+        self._performer.start(step, lambda reply: self._landed.put((wait, reply)))
+
+    def _wait(self) -> None:
+        """Wait for a step on a thread, or for the first deadline."""
         from queue import Empty  # noqa: PLC0415  loaded only where plans run side by side
 
-        waited = False
+        # Of one moment, that of the outermost counts: what is cut short then has no say in it.
+        bounds: list[_Group | _Wait] = [*self._groups, *self._waits.values()]
+        due = min(bounds, key=_deadline)
         try:
-            for number in range(len(self._race.plans)):
-                self._advance(number, None)
-            while self._waiting and not self._race.over:
-                waited = True
-                try:
-                    number, reply = self._landed.get(timeout=self._performer.left(self._deadline))
-                except Empty:
-                    break
-                self._waiting.discard(number)
-                self._advance(number, brought(reply))
-        finally:
-            for plan in self._race.plans:
-                close(plan)
-        return Returned(tuple(self._replies), suspended=waited)
+            number, reply = self._landed.get(timeout=self._performer.left(due.deadline))
+        except Empty:
+            self._late(due)
+            return
+        wait = self._waits.pop(number, None)
+        # Nobody waits any longer for what comes after its deadline.
+        if wait is not None:
+            self._resume(wait.group, wait.number, brought(reply))
 
-    def _advance(self, number: int, reply: Any) -> None:  # noqa: ANN401  None starts a plan
-        while True:
-            ended, step = advance(self._race.plans[number], reply)
-            if step is None:
-                self._replies[number] = ended
-                return
-            if isinstance(step, (Sleep, Send)) or (isinstance(step, Invoke) and step.threaded):
-                self._waiting.add(number)
-                self._performer.start(step, lambda landed: self._landed.put((number, landed)))
-                return
-            reply = self._performer.perform(step)
+    def _late(self, due: _Group | _Wait) -> None:
+        if isinstance(due, _Group):
+            due.waited = True
+            self._finish(due)
+            return
+        self._waits = {number: wait for number, wait in self._waits.items() if wait is not due}
+        self._resume(due.group, due.number, Raised(late(), suspended=True))
+
+    def _resume(self, group: _Group, number: int, reply: Reply) -> None:
+        group.waited = True
+        self._advance(group, number, reply)
+        if group.done:
+            self._finish(group)
+
+    def _finish(self, group: _Group) -> None:
+        """End a group, and go on with the plan that waits for it."""
+        self._end(group)
+        if group.owner is not None:
+            self._resume(*group.owner, group.reply())
+
+    def _end(self, group: _Group) -> None:
+        """Close the plans of a group, those of inner ones before them, and wait for none of them any longer."""
+        ended = [one for one in self._groups if one.within(group)]
+        self._groups = [one for one in self._groups if one not in ended]
+        self._waits = {number: wait for number, wait in self._waits.items() if wait.group not in ended}
+        for one in reversed(ended):
+            for plan in one.race.plans:
+                close(plan)
+
+
+def _deadline(due: _Group | _Wait) -> float:
+    return due.deadline
 
 
 async def side_by_side(performer: AAbreast, step: Gather) -> Reply:

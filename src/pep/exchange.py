@@ -48,7 +48,7 @@ class HTTPReply:
     Args:
         status: From 200 on.
 
-        headers: Header's name in lower case → its value; of several, the last.
+        headers: Header's name in lower case → its value; of several, all of them, with commas between.
 
         body: The bytes of it, decompressed.
     """

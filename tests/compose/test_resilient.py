@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import random
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -235,6 +236,32 @@ def test_the_budget_is_refused_before_it_is_overdrawn() -> None:
     assert budget.retry(PDPUnavailable())
     assert not budget.retry(PDPUnavailable())
     assert budget.left == 4
+
+
+@settings(max_examples=times(20, 1_000), deadline=None)
+@given(st.integers(0, 2**32), st.floats(0.0, 0.6), st.integers(0, 120), st.booleans())
+def test_of_many_questions_a_tenth_is_asked_again(seed: int, failing: float, tokens: int, hedges: bool) -> None:
+    """However they fail, and for however long: what the budget begins with is the first tenth."""
+    budget, dice = TokenBudget(tokens), random.Random(seed)  # noqa: S311  repeatable
+    answered = further = 0
+    for _question in range(times(1_500, 5_000)):
+        attempts = 0
+        while attempts < 2 and dice.random() < failing:
+            attempts += 1
+            if not (budget.hedge() if hedges else budget.retry(PDPUnavailable())):
+                break
+            further += 1
+        else:
+            answered += 1
+            budget.earn()
+        assert further <= max(tokens // 5, answered // 10)
+    # Whatever there was in good times, no more than that is saved.
+    for _answer in range(20 * tokens + 100):
+        budget.earn()
+    again = 0
+    while budget.retry(PDPUnavailable()):
+        again += 1
+    assert again == tokens // 5
 
 
 # --- the circuit breaker ------------------------------------------------------------------------

@@ -78,6 +78,16 @@ def test_what_does_and_what_does_not(
     assert told is True if passes else told == {k: tuple(v) if isinstance(v, list) else v for k, v in demanded.items()}
 
 
+@pytest.mark.parametrize(("acr", "passes"), [("high", True), ("mid", False), (None, False), ("", False)])
+@worlds
+def test_a_single_class_is_a_list_of_one(acr: str | None, passes: bool, world: str) -> None:
+    """AuthZEN's obligations profile names one class, as `acr_value`; it means what a list of it means."""
+    told = answer({"acr_value": "high", "amr_values": ["otp"]}, world, acr=acr, amr=["otp"])
+    assert told is True if passes else told == {"acr_values": ("high",), "amr_values": ("otp",)}
+    ordered = answer({"acr_value": "otp"}, world, handler=StepUp(levels=LEVELS), acr="hardware")
+    assert ordered is True
+
+
 @pytest.mark.parametrize(
     ("demanded", "acr", "passes"),
     [
@@ -144,6 +154,8 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
         for name in ("acr_values", "amr_values")
         for wrong in (None, "", CANARY, (), (1,), ("",), (CANARY, CANARY), 1, True, NAN)
     ],
+    *[({"acr_value": wrong}, "acr_value") for wrong in (None, "", (), (CANARY,), {"a": CANARY}, 1, True, NAN)],
+    ({"acr_value": CANARY, "acr_values": (CANARY,)}, "acr_value"),
     *[({"max_age": wrong}, "max_age") for wrong in (None, "", "60", -1, -0.5, NAN, float("inf"), True, (60,), CANARY)],
     ({"max_age": 60, "acr": CANARY}, "acr"),
     ({"max_age": 60, "max_aeg": 60}, "max_aeg"),

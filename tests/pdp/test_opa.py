@@ -142,6 +142,8 @@ MALFORMED = {
     **{f"the result {value!r}": {"result": value} for value in (1, "true", None, [True], {"allow": True}, 1.0, "", [])},
     "an error": {"code": "internal_error", "message": "x"},
     "errors": {"errors": []},
+    "true and an error": {"result": True, "code": "internal_error", "message": "x"},
+    "true and errors": {"result": True, "errors": []},
     "an id that is none": {"result": True, "decision_id": 7},
     "an empty id": {"result": True, "decision_id": ""},
     "provenance that is a text": {"result": True, "provenance": "r1"},
@@ -265,6 +267,11 @@ def test_a_mixed_batch() -> None:
     assert (first.effect, third.effect) == (Effect.PERMIT, Effect.PERMIT)
     assert isinstance(second, Raised)
     assert isinstance(second.error, PDPReplyError)
+    for odd in (None, True, 200.5, "201", [], ["200"], {}, {"200": 200}):
+        status = responding(lambda responses, odd=odd: {**responses, "1": {"result": True, "http_status_code": odd}})
+        first, second, _third = had(batching(status)[0].decide_many(MANY))
+        assert first.effect is Effect.PERMIT
+        assert isinstance(second.error, PDPReplyError)
     number = responding(lambda responses: {name: {**one, "http_status_code": 200} for name, one in responses.items()})
     assert had(batching(number)[0].decide_many(MANY))[0].effect is Effect.PERMIT
 

@@ -119,6 +119,27 @@ def test_a_malformed_tuple_is_not_sent() -> None:
     assert not transport.sent
 
 
+def test_a_function_that_fails_is_of_its_item_alone() -> None:
+    """Whatever it raises about one request of a batch, the others are asked."""
+
+    def tuples(request: AccessRequest) -> list[Any]:
+        failing = {"2": KeyError, "3": MemoryError}.get(str(request.resource.id))
+        if failing is not None:
+            raise failing
+        return []
+
+    result = {"result": {"0": {"allowed": True}, "2": {"allowed": True}}}
+    pdp, _transport = asking(result, contextual_tuples=tuples)
+    answers = had(pdp.decide_many([REQUEST, REQUEST.about(Resource("document", "2")), REQUEST]))
+    assert [type(one.error) if isinstance(one, Raised) else one.effect for one in answers] == [
+        Effect.PERMIT,
+        KeyError,
+        Effect.PERMIT,
+    ]
+    with pytest.raises(MemoryError):
+        had(pdp.decide_many([REQUEST.about(Resource("document", "3"))]))
+
+
 NOT_SENT = {
     "a wildcard": REQUEST.evolve(subject=Subject("user", "*")),
     "a userset": REQUEST.evolve(subject=Subject("group", "eng#member")),

@@ -155,6 +155,16 @@ def test_what_cannot_be_said_is_of_its_item_alone() -> None:
     assert len(transport.sent) == 1
 
 
+def test_a_token_that_is_none_is_of_its_item_alone() -> None:
+    """What one request calls a token refuses no other one."""
+    reply = {"checkedAt": TOKEN, "pairs": [{"request": ITEM, "item": {"permissionship": HAS}}]}
+    pdp, transport = asking(reply)
+    first, second = had(pdp.decide_many([REQUEST.evolve(context={"zedtoken": 1}), REQUEST]))
+    assert isinstance(first.error, PDPReplyError)
+    assert second.effect is Effect.PERMIT
+    assert [body["consistency"] for body in transport.bodies] == [LATENCY]
+
+
 def test_the_longest_names_are_sent() -> None:
     """1024 bytes of an id, a type with prefixes, 64 of a permission."""
     request = AccessRequest(
@@ -203,6 +213,7 @@ NO_ANSWERS: list[Any] = [
     {**PERMIT, "checkedAt": {}},
     {**PERMIT, "checkedAt": {"token": ""}},
     {**PERMIT, "checkedAt": {"token": 1}},
+    {**PERMIT, "checkedAt": {"token": "x" * 1025}},
     {**PERMIT, "optionalExpiresAt": 5},
     {**PERMIT, "optionalExpiresAt": "soon"},
     {**PERMIT, "optionalExpiresAt": "2026-13-01T00:00:00Z"},
@@ -444,6 +455,27 @@ def test_other_items_close_the_batch(pairs: Any) -> None:
     pdp, _transport = asking({"checkedAt": TOKEN, "pairs": pairs})
     with pytest.raises(PDPMismatched):
         had(pdp.decide_many([REQUEST, REQUEST.evolve(action="edit")]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [({"a": True}, {"a": 1}), ({"a": {"b": [0]}}, {"a": {"b": [False]}}), ({"a": []}, {"a": [0]})]
+)
+def test_an_echo_is_typed(first: dict[str, Any], second: dict[str, Any]) -> None:
+    """To Python, true is 1: answers to two such questions are not mistaken for one another."""
+    requests = [REQUEST.evolve(context=first), REQUEST.evolve(context=second)]
+    pairs = [{"request": {**ITEM, "context": one}, "item": SAID} for one in (first, second)]
+    answers = had(asking({"checkedAt": TOKEN, "pairs": pairs})[0].decide_many(requests))
+    assert [one.effect for one in answers] == [Effect.PERMIT] * 2
+    with pytest.raises(PDPMismatched):
+        had(asking({"checkedAt": TOKEN, "pairs": pairs[::-1]})[0].decide_many(requests))
+
+
+def test_a_number_is_echoed_as_the_gateway_writes_it() -> None:
+    """It holds doubles, and writes whole ones without a point."""
+    pairs = [{"request": {**ITEM, "context": {"a": 1}}, "item": SAID}]
+    pdp, _transport = asking({"checkedAt": TOKEN, "pairs": pairs})
+    (answer,) = had(pdp.decide_many([REQUEST.evolve(context={"a": 1.0})]))
+    assert answer.effect is Effect.PERMIT
 
 
 def test_an_echo_with_defaults_is_the_same_item() -> None:

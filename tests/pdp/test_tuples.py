@@ -44,6 +44,10 @@ def test_tuples_are_sent_as_they_are() -> None:
         [{**ONE, "condition": {"name": 1}}],
         [{**ONE, "condition": {"name": "a", "more": 1}}],
         [{**ONE, "condition": {"name": "a", "context": []}}],
+        [{**ONE, "condition": {"name": "a", "context": {"b": float("nan")}}}],
+        [{**ONE, "condition": {"name": "a", "context": {"b": object()}}}],
+        [{**ONE, "user": "user:\ud800"}],
+        [{1: "user:alice"}],
     ],
 )
 def test_anything_else_is_refused(given: Any) -> None:

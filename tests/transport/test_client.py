@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from pep.clock import SystemClock
+from pep.drive import APerformer, Performer, arun, run
 from pep.errors import (
     ConfigurationError,
     PDPError,
@@ -25,6 +27,8 @@ from pep.errors import (
     PDPUnavailable,
 )
 from pep.exchange import HTTPRequest
+from pep.fault import Fault, fault_of
+from pep.plan import Raised, contain, send
 from pep.protocols import Transport
 from pep.testing import FakeClock
 from pep.transport import HTTPTransport
@@ -68,7 +72,7 @@ def test_a_request_goes_out_and_its_reply_comes_back(world: str) -> None:
     with Misbehaving(replies(418, b"tea", {"X-Kind": "green", "x-kind": "black"})) as server, HTTPTransport() as sender:
         reply = ask(sender, f"{server.url}/a/b?c=d", world, headers={"X-One": "1"}, body=b"milk")
     start, *lines = server.requests[0].decode().split("\r\n")
-    assert (reply.status, reply.headers["x-kind"], reply.body) == (418, "black", b"tea")
+    assert (reply.status, reply.headers["x-kind"], reply.body) == (418, "green, black", b"tea")
     assert start == "POST /a/b?c=d HTTP/1.1"
     assert {line.lower() for line in lines[:-2]} == {
         f"host: 127.0.0.1:{server.port}",
@@ -231,6 +235,29 @@ def test_no_room_by_the_deadline_is_overload(world: str) -> None:
         going.set()
         assert first.result(SOON).status == 200
         assert counts(sender)[0] == 0
+
+
+@worlds
+def test_a_plan_is_told_that_there_was_no_room(world: str) -> None:
+    """Within a deadline of its own too: whoever waits for the reply does not give up first, and say it was late."""
+    asked, going, clock = threading.Event(), threading.Event(), SystemClock()
+
+    def slow(peer: Peer) -> None:
+        peer.request()
+        asked.set()
+        going.wait(SOON)
+        peer.send(head(200, {"Content-Length": "0"}))
+
+    with Misbehaving(slow) as server, HTTPTransport(connections=1) as sender, ThreadPoolExecutor(1) as threads:
+        first = threads.submit(ask, sender, server.url)
+        assert asked.wait(SOON)
+        for _again in range(8):
+            plan = contain(send(sender, HTTPRequest("POST", server.url)), clock.monotonic() + NEVER / 4)
+            reply = run(plan, Performer(clock)) if world == "sync" else asyncio.run(arun(plan, APerformer(clock)))
+            assert isinstance(reply, Raised)
+            assert fault_of(reply.error) is Fault.OVERLOADED
+        going.set()
+        assert first.result(SOON).status == 200
 
 
 def test_left_at_any_wait_leaves_nothing_behind() -> None:

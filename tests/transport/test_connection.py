@@ -78,6 +78,23 @@ def test_no_address_that_answers_is_an_outage(world: str, monkeypatch: pytest.Mo
             ask(sender, NAME, world)
 
 
+@worlds
+def test_an_address_of_a_kind_this_machine_has_not_is_passed_by(world: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that leads to IPv6 too is reached where there is none."""
+    real = socket.socket
+
+    def without_ipv6(family: int = socket.AF_INET, *args: Any, **options: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "address family not supported by protocol")
+        return real(family, *args, **options)
+
+    with Misbehaving(OK) as server, HTTPTransport(plain=PLAIN) as sender:
+        found = [(socket.AF_INET6, ("::1", server.port, 0, 0)), (socket.AF_INET, ("127.0.0.1", server.port))]
+        monkeypatch.setattr("pep.transport.resolver._looked_up", lambda *_args: found)
+        monkeypatch.setattr("pep.transport.connection.socket.socket", without_ipv6)
+        assert ask(sender, NAME, world).status == 200
+
+
 def test_a_fault_of_this_process_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     """Running out of descriptors must not open what an outage may."""
 
@@ -108,6 +125,7 @@ def test_a_connection_that_fails_at_once_is_closed(monkeypatch: pytest.MonkeyPat
         (OSError(errno.EHOSTUNREACH, ""), PDPUnavailable),
         (OSError(errno.ENETUNREACH, ""), PDPUnavailable),
         (OSError(errno.EADDRNOTAVAIL, ""), PDPUnavailable),
+        (OSError(errno.EAFNOSUPPORT, ""), PDPUnavailable),
         (socket.gaierror(socket.EAI_AGAIN, ""), PDPUnavailable),
         (OSError(errno.EMFILE, ""), PDPError),
         (OSError(errno.ENOMEM, ""), PDPError),
@@ -191,6 +209,14 @@ GOOD = {
 def test_whole_replies(world: str, raw: bytes) -> None:
     """Each way to tell where a body ends is understood."""
     assert replied(raw, world).body == GOOD[raw]
+
+
+@worlds
+def test_a_header_that_comes_twice_is_both(world: str) -> None:
+    """Neither hides the other: whose answer it is, say, is told by one alone."""
+    twice = head(200, {"X-Request-ID": "another", "Content-Length": "2"}).replace(b"\r\n\r\n", b"\r\n")
+    reply = replied(twice + b"X-Request-ID: mine\r\n\r\n{}", world)
+    assert reply.headers == {"x-request-id": "another, mine", "content-length": "2"}
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ from pep.profile_checks import described, is_finite, seconds
 #: The most attempts there ever are for one question, the first among them.
 MOST_ATTEMPTS: Final = 3
 
+#: Of so many answers, one further attempt may come.
+SHARE: Final = 10
+
 #: What asking again costs, what it costs after a timeout or beside a slow attempt, and what an answer earns, in tokens.
 RETRY_COST: Final = 5
 TIMEOUT_COST: Final = 10
@@ -46,7 +49,9 @@ class Retries:
         least: How much time an attempt needs, in seconds; with less left, none begins.
 
         tokens: How large the budget is that every further attempt is paid from: 5 a retry, 10 after a timeout and for
-            a hedge, and every answer earns 1. When it is spent, nothing is asked again until it recovers.
+            a hedge, and every answer earns 1. When it is spent, nothing is asked again until it recovers. Whatever
+            is in it, there are never more further attempts than one for 5 tokens of it, or a tenth of all answers
+            where that is more.
 
     Raises:
         ConfigurationError: When one of them is of the wrong type, or out of bounds.
@@ -102,6 +107,10 @@ class TokenBudget:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._left = capacity
+        # How many further attempts there may be, at most and now; and the answers on the way to one more.
+        self._most = self._further = capacity // RETRY_COST
+        # INVARIANT: of many questions a tenth is asked again, no more: what it begins with has to be earned first.
+        self._answers = -SHARE * self._most
         self._lock = Lock()
         after_fork(self._renew)
 
@@ -122,16 +131,21 @@ class TokenBudget:
         """Take in what an answer earns."""
         with self._lock:
             self._left = min(self._capacity, self._left + EARNED)
+            self._answers += 1
+            if self._answers >= SHARE:
+                self._answers = 0
+                self._further = min(self._most, self._further + 1)
 
     def _spend(self, cost: int) -> bool:
         with self._lock:
-            if self._left < cost:
+            if self._left < cost or not self._further:
                 return False
             self._left -= cost
+            self._further -= 1
             return True
 
     def _renew(self) -> None:
-        self._left = self._capacity
+        self._left, self._further, self._answers = self._capacity, self._most, -SHARE * self._most
 
 
 def whole(value: object, name: str, *, least: int) -> int:

@@ -50,8 +50,8 @@ class StepUp:
     Refuses a call until the subject has authenticated well enough; discharges ``step-up``.
 
     Properties of the obligation, at least one: ``acr_values``, authentication context classes of which the subject
-    needs one, the preferred first; ``amr_values``, authentication methods that it needs all of; ``max_age``, how
-    long ago it may have authenticated at most, in seconds.
+    needs one, the preferred first, or ``acr_value``, the only one that will do; ``amr_values``, authentication
+    methods that it needs all of; ``max_age``, how long ago it may have authenticated at most, in seconds.
 
     They are compared with properties of the subject: a text, a list of texts, and seconds since 1970. One that is
     missing does not suffice; one of another type, or a time in the future, is a failure: authenticating again would
@@ -75,7 +75,8 @@ class StepUp:
         ConfigurationError: When an argument is of the wrong type.
 
     Source:
-        RFC 9470; OpenID Connect Core 1.0 §2 (``acr``, ``amr``, ``auth_time``).
+        RFC 9470; OpenID Connect Core 1.0 §2 (``acr``, ``amr``, ``auth_time``); AuthZEN obligations profile (draft 1),
+        ``step-up`` (``acr_value``).
     """
 
     types: Collection[str] = frozenset({"step-up"})
@@ -146,7 +147,7 @@ class StepUp:
 
 def _demands(properties: Properties) -> _Demands:
     demands = _Demands(
-        properties.texts("acr_values") if "acr_values" in properties else (),
+        _classes(properties),
         properties.texts("amr_values") if "amr_values" in properties else (),
         properties.seconds("max_age") if "max_age" in properties else None,
     )
@@ -154,6 +155,15 @@ def _demands(properties: Properties) -> _Demands:
         missing = properties.error("acr_values", "is missing, and so are `amr_values` and `max_age`; give one of them")
         raise missing
     return demands
+
+
+def _classes(properties: Properties) -> tuple[str, ...]:
+    if "acr_value" not in properties:
+        return properties.texts("acr_values") if "acr_values" in properties else ()
+    if "acr_values" in properties:
+        twice = properties.error("acr_value", "says what `acr_values` says; give one of them")
+        raise twice
+    return (properties.text("acr_value"),)
 
 
 def _malformed(obligation: Obligation, name: str, attribute: str, what: str) -> ObligationError:

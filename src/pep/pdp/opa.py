@@ -186,13 +186,14 @@ class OPAPDP:
         if type(told) is not dict:
             message = "a response of the batch must be a JSON object"
             raise PDPReplyError(message)
-        if told.get("http_status_code", "200") not in {"200", 200}:
+        status = told.get("http_status_code", "200")
+        if type(status) not in {str, int} or str(status) != "200":
             message = "the rule could not be evaluated for a question of the batch"
             return Raised(PDPReplyError(message))
         return self._decision(told)
 
     def _decision(self, reply: Mapping[str, Any]) -> Decision:
-        if "result" not in reply and reply.keys() & {"code", "errors"}:
+        if reply.keys() & {"code", "errors"}:
             message = "the reply is an error, though its status is not"
             raise PDPReplyError(message)
         found = reply.get("result", UNDEFINED)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from pep.decision import Decision
-from pep.errors import ConfigurationError, PDPError, PDPReplyError
+from pep.errors import ConfigurationError, PDPReplyError
 from pep.found import Found
 from pep.frozen import EMPTY
 from pep.model import AccessRequest, Resource, Subject
@@ -136,7 +136,9 @@ class OpenFGAPDP:
         for index, request in enumerate(requests):
             try:
                 checks[index] = self._check(request)
-            except PDPError as error:
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001  a function of the request may raise anything
                 told[index] = Raised(error)
         for index, answer in (yield from self._answers(checks)):
             told[index] = answer

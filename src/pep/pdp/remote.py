@@ -48,6 +48,13 @@ _PLAIN: Final = re.compile(r'[^\x00-\x20\x7f-\U0010ffff"#<>?@\\^`{|}]+')
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _VALUE: Final = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?", re.ASCII)
 _SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_JSON: Final = re.compile(r"application/(?:[0-9a-z.!#$&^_-]+\+)?json", re.ASCII)
+# What each request says of itself, or the transport of it.
+_OWN: Final = frozenset({
+    "accept-encoding", "connection", "content-length", "content-type", "expect", "host", "keep-alive",
+    "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "x-request-id",
+})  # fmt: skip
+_CHARSETS: Final[tuple[list[str], ...]] = ([], ["utf-8"], ["utf8"])
 
 
 class Remote:
@@ -95,8 +102,8 @@ class Remote:
             headers: Header's name → value, beside those of every request.
 
         Raises:
-            PDPError: On any other status, see `refused`; on a reply that is no JSON object; and what the
-                transport raises.
+            PDPError: On any other status, see `refused`; on a reply that is no JSON object, or says that it is none;
+                and what the transport raises.
         """
         content = {"content-type": "application/json", **headers}
         return (yield from self._told("POST", path, content, orjson.dumps(body), accept))
@@ -123,6 +130,9 @@ class Remote:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, accept: Collection[int]
     ) -> Plan[dict[str, Any]]:
         reply = yield from self._asked(method, path, headers, body, accept)
+        if not is_json(reply.headers.get("content-type", "application/json")):
+            message = "the reply's `Content-Type` is not that of JSON in UTF-8; is this the decision point?"
+            raise PDPReplyError(message)
         return parse_object(reply.body)
 
     def _asked(
@@ -182,6 +192,19 @@ def refused(reply: HTTPReply) -> NoReturn:
     raise kind(message)
 
 
+def is_json(kind: str) -> bool:
+    """
+    Tell whether a ``Content-Type`` is that of JSON in UTF-8: in another charset, others read another text.
+
+    Source:
+        RFC 8259 §8.1, §11; RFC 6839 §3.1 (``+json``).
+    """
+    name, *parameters = [part.strip().lower() for part in kind.split(";")]
+    pairs = [one.partition("=") for one in parameters]
+    charsets = [value.strip(' \t"') for name, _equals, value in pairs if name.strip() == "charset"]
+    return _JSON.fullmatch(name) is not None and charsets in _CHARSETS
+
+
 def retry_after(reply: HTTPReply) -> float | None:
     """
     Read in how many seconds a server asks to be tried again; None where it does not, or not readably.
@@ -226,6 +249,9 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if not texts or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             message = "`headers` must be names of headers, each with a value of printable ASCII"
             raise ConfigurationError(message)
+        if name.lower() in _OWN or name.lower() in checked:
+            message = f"`headers` must not name `{name}`: it is said already, and would be lost, or refused each time"
+            raise ConfigurationError(message)
         checked[name.lower()] = value
     return checked
 
@@ -236,7 +262,7 @@ def _redirected(url: str, reply: HTTPReply) -> str:
         found = urldefrag(urljoin(url, reply.headers.get("location", ""))).url
     except ValueError:
         found = ""
-    printed = found.isascii() and found.isprintable() and " " not in found
+    printed = found.isascii() and found.isprintable() and not set(" \\") & set(found)
     if not printed or _origin(found) != _origin(url):
         message = "the server redirects to another origin; name the URL that answers"
         raise PDPReplyError(message)

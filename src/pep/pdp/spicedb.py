@@ -199,6 +199,7 @@ class SpiceDBPDP:
         await self._remote.aclose()
 
     def _item(self, request: AccessRequest) -> Item:
+        _zedtoken(request)
         return {
             "resource": _object(request.resource.type, self._asking.id(request), "resource"),
             "permission": self._asking.relation(request),

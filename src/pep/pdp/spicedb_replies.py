@@ -14,6 +14,9 @@ from pep.plan import Raised
 #: The subject that stands for every subject of a type.
 EVERYBODY: Final = "*"
 
+#: How long a ZedToken may be: many of them are remembered.
+LONGEST_TOKEN: Final = 1024
+
 #: What an id may be.
 ID: Final = re.compile(r"[a-zA-Z0-9/_|\-=+]+", re.ASCII)
 
@@ -135,8 +138,17 @@ def _echoes(pair: object, item: Item) -> bool:
         request.get("resource") == item["resource"]
         and request.get("permission") == item["permission"]
         and plain == item["subject"]
-        and (request.get("context") or {}) == item.get("context", {})
+        and _alike(request.get("context") or {}, item.get("context", {}))
     )
+
+
+def _alike(one: object, other: object) -> bool:
+    """Compare JSON: to Python, true is 1; to the gateway, 1 is 1.0."""
+    if type(one) is dict and type(other) is dict:
+        return one.keys() == other.keys() and all(_alike(value, other[name]) for name, value in one.items())
+    if type(one) is list and type(other) is list:
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return (type(one) is bool) is (type(other) is bool) and one == other
 
 
 def _answer(pair: Mapping[str, Any], revision: str | None, held: float | None) -> Decision | Raised:
@@ -178,7 +190,7 @@ def _token(reply: Mapping[str, Any]) -> str | None:
     if told is None:
         return None
     token = told.get("token") if type(told) is dict else None
-    if type(token) is not str or not token:
+    if type(token) is not str or not 0 < len(token) <= LONGEST_TOKEN:
         message = "`checkedAt` must hold a ZedToken"
         raise PDPReplyError(message)
     return token

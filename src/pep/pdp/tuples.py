@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pep.errors import PDPReplyError
+from pep.errors import ExtractionError, PDPReplyError
 from pep.frozen import freeze_mapping, thaw
 
 #: Where in a request contextual tuples may be.
@@ -40,7 +40,11 @@ def checked_tuples(given: object) -> list[dict[str, Any]]:
 
 
 def _checked(given: object) -> dict[str, Any]:
-    told = thaw(freeze_mapping(given, what="a contextual tuple")) if isinstance(given, Mapping) else {}
+    try:
+        told = thaw(freeze_mapping(given, what="a contextual tuple")) if isinstance(given, Mapping) else {}
+    except (ExtractionError, TypeError):
+        # What is no JSON, or no Unicode.
+        told = {}
     whole = told.keys() - {"condition"} == _TEXTS.keys()
     if not whole or not all(_is_text(told[name], longest) for name, longest in _TEXTS.items()):
         message = (

@@ -31,6 +31,10 @@ from pep.transport.waits import Exchange, aperform, perform
 if TYPE_CHECKING:
     from pep.transport.conversation import Message
 
+# What share of its time a request does not wait for its turn: so that it is told why there was none, before whoever
+# waits for the reply gives up.
+_SPARE: Final = 0.02
+
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -181,8 +185,8 @@ class HTTPTransport:
 
     def _exchanged(self, request: HTTPRequest, deadline: float) -> Exchange[HTTPReply]:
         message, pool = self._message(request), self._here()
-        self._check_time(deadline)
-        yield from pool.enter(deadline)
+        left = self._checked_time(deadline)
+        yield from pool.enter(deadline - _SPARE * left)
         try:
             return (yield from self._sent(pool, message, deadline))
         except BrokenError:
@@ -191,13 +195,15 @@ class HTTPTransport:
         finally:
             pool.leave()
 
-    def _check_time(self, deadline: float) -> None:
+    def _checked_time(self, deadline: float) -> float:
         if self._closed:
             message = "the transport is closed"
             raise PDPError(message)
-        if self._clock.monotonic() >= deadline:
+        left = deadline - self._clock.monotonic()
+        if left <= 0:
             message = "there was no time left to ask"
             raise PDPTimeout(message)
+        return left
 
     def _sent(self, pool: Pool, message: Message, deadline: float) -> Exchange[HTTPReply]:
         kept = pool.take(message.origin)

@@ -29,9 +29,10 @@ T = TypeVar("T")
 # and so little that the deadline is looked at often enough.
 _PIECE: Final = 16384
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK})
-_UNREACHABLE: Final = frozenset(
-    {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}
-)
+# Without IPv6, say, an address of it is nowhere.
+_UNREACHABLE: Final = frozenset({
+    errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT,
+})  # fmt: skip
 
 
 class BrokenError(Exception):

@@ -76,8 +76,7 @@ def conversed(connection: Connection, message: Message, caps: Caps, deadline: fl
     if not isinstance(event, h11.EndOfMessage) or connection.http.trailing_data[0]:
         error = "more came than the reply is long"
         raise PDPReplyError(error)
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-    return HTTPReply(head.status_code, headers, body.whole())
+    return HTTPReply(head.status_code, _headers(head), body.whole())
 
 
 def _written(http: h11.Connection, message: Message) -> bytes:
@@ -104,6 +103,15 @@ def _body(head: h11.Response, caps: Caps) -> Body:
         message = "the reply tells its length in two ways"
         raise PDPReplyError(message)
     return Body(caps.body, [value.decode("latin-1") for name, value in head.headers if name == b"content-encoding"])
+
+
+def _headers(head: h11.Response) -> dict[str, str]:
+    """Return header's name → value; of several, all of them (RFC 9110 §5.3): none hides another."""
+    told: dict[str, str] = {}
+    for raw, value in head.headers:
+        name, text = raw.decode("latin-1"), value.decode("latin-1")
+        told[name] = f"{told[name]}, {text}" if name in told else text
+    return told
 
 
 def _event(connection: Connection, caps: Caps, deadline: float) -> Exchange[object]:

@@ -16,6 +16,7 @@ from pep.pdp.authzen.codec import Codec, same
 from pep.pdp.authzen.incoming import Reading
 from pep.steps import Raised
 from pep.testing.strategies import requests
+from tests.pdp.authzen.rigs import sendable
 from tests.proving import times
 
 CODEC, READING = Codec(), Reading("pep", "pep:new", 100)
@@ -29,7 +30,7 @@ def expanded(told: dict[str, Any]) -> list[dict[str, Any]]:
 
 def variants() -> st.SearchStrategy[list[AccessRequest]]:
     """Requests with much in common."""
-    few = st.lists(requests(), min_size=1, max_size=3)
+    few = st.lists(requests().filter(sendable), min_size=1, max_size=3)
     return few.flatmap(
         lambda some: st.lists(
             st.builds(

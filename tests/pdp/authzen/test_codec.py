@@ -15,7 +15,7 @@ from pep.pdp.authzen import AuthZENPDP
 from pep.pdp.authzen.codec import Codec
 from pep.testing.strategies import requests
 from pep.testing.transport import ScriptedTransport, replying
-from tests.pdp.authzen.rigs import URL, driven
+from tests.pdp.authzen.rigs import URL, driven, sendable
 from tests.proving import times
 
 REQUEST = AccessRequest(Subject("user", "alice"), "edit", Resource("document", "1"))
@@ -75,7 +75,7 @@ def test_a_new_resource_has_a_placeholder() -> None:
     assert Codec(new_id="-").request(new)["resource"]["id"] == "-"
 
 
-@given(requests())
+@given(requests().filter(sendable))
 @settings(max_examples=times(25, 5_000))
 def test_no_two_requests_are_sent_alike(request: AccessRequest) -> None:
     """Whatever is changed of a request changes what is sent."""

@@ -147,6 +147,24 @@ def test_every_actor_must_be_permitted() -> None:
     assert (rogue["decision"], rogue["context"]["reason_admin"]) == (False, {"1": "rogue"})
 
 
+@pytest.mark.parametrize(
+    ("count", "actors", "status"), [(1, 39, 200), (1, 40, 413), (4, 9, 200), (4, 10, 413), (4, 0, 200)]
+)
+def test_actors_count_as_evaluations(count: int, actors: int, status: int) -> None:
+    """Each of them is asked about with each: a short message never makes many questions."""
+    application, asked = noting(batch=4)
+    more = {"pep": {"actors": [{"type": "agent", "id": str(number)} for number in range(actors)]}}
+    items = [{"resource": {"type": "record", "id": str(number)}} for number in range(count)]
+    bodies = [(EVALUATIONS, {**ASKED, "context": more, "evaluations": items})]
+    if count == 1:
+        bodies.append((EVALUATION, {**ASKED, "context": more}))
+    for path, body in bodies:
+        asked.clear()
+        reply = asking(application, path, body)
+        assert reply.status == status
+        assert len(asked) == (count * (1 + actors) if status == 200 else 0)
+
+
 def test_batches() -> None:
     """In order, with defaults that are replaced whole; one that is none is a denial with an error."""
     body = {

@@ -13,7 +13,7 @@ from pep.pdp.authzen import AuthZENPDP, Semantic
 from pep.pdp.authzen.codec import NEW_ID
 from pep.steps import Raised
 from pep.testing.strategies import decisions, requests
-from tests.pdp.authzen.rigs import URL, ASGITransport, driven, serving
+from tests.pdp.authzen.rigs import URL, ASGITransport, driven, sendable, serving
 from tests.proving import times
 
 
@@ -35,10 +35,6 @@ class Recorded:
 
 
 RECORDED = Recorded()
-
-
-def sendable(request: AccessRequest) -> bool:
-    return "pep" not in request.context and request.resource.id != NEW_ID
 
 
 def heard(decision: Decision) -> Decision:

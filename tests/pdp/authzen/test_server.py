@@ -195,6 +195,38 @@ def test_who_may_search() -> None:
 
 
 @pytest.mark.parametrize(
+    ("wanted", "hits", "results"),
+    [
+        ("subject", (Subject("user", "bob"), Subject("user", "secret")), [{"type": "user", "id": "bob"}]),
+        ("resource", (Resource("record", "1"), Resource("record", "secret")), [{"type": "record", "id": "1"}]),
+        ("action", (Action("read"), Action("secret")), [{"name": "read"}]),
+    ],
+)
+def test_a_search_tells_nothing_that_may_not_be_asked(wanted: str, hits: Any, results: Any) -> None:
+    """A hit is an answer to a question; whoever may not ask that does not find it, and nobody is asked about it."""
+
+    async def may_ask(_caller: Subject, request: AccessRequest) -> bool:
+        return "secret" not in {request.subject.id, request.resource.id, request.action.name}
+
+    pdp = Searching(Found(hits))
+    body = {**ASKED, wanted: {"type": "user"}} if wanted == "subject" else ASKED
+    sink = MemorySink()
+    reply = asking(
+        serving(enforcing(pdp, audit=sink), search=True, may_ask=may_ask), f"/access/v1/search/{wanted}", body
+    )
+    assert told(reply) == {"results": results}
+    assert sum(record["kind"] == "check" for record in sink.records) == 1
+
+
+def test_a_search_counts_its_actors() -> None:
+    """Every hit is asked about for each of them."""
+    more = {"pep": {"actors": [{"type": "agent", "id": str(number)} for number in range(10)]}}
+    pdp = Searching(Found((Resource("record", "1"),)))
+    assert searched(pdp, "resource", {**ASKED, "context": more}, batch=2).status == 200
+    assert searched(pdp, "resource", {**ASKED, "context": more}, batch=1).status == 413
+
+
+@pytest.mark.parametrize(
     "odd",
     [
         {"authenticate": None},

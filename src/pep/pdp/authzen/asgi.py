@@ -1,4 +1,4 @@
-"""HTTP as an ASGI application sees it: headers, bodies, problems. Imports refusals only."""
+"""HTTP as an ASGI application sees it: headers, bodies, problems. Imports refusals and types of content only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import attrs
 import orjson
 
 from pep.pdp.authzen.incoming import Refused
+from pep.pdp.remote import is_json
 
 Scope: TypeAlias = "MutableMapping[str, Any]"
 Receive: TypeAlias = "Callable[[], Awaitable[MutableMapping[str, Any]]]"
@@ -55,13 +56,21 @@ class Incoming:
         name = self.headers.get("x-request-id", "")
         return name if _REQUEST_ID.fullmatch(name) else None
 
+    def all(self, name: str) -> list[str]:
+        """Return every value of a header that came, in lower case; for those that must not be left out."""
+        return [value.strip().lower() for known, value in _pairs(self.scope) if known == name]
+
     @classmethod
     def of(cls, scope: Scope) -> Incoming:
         """Read an ASGI connection scope."""
-        pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+        pairs = _pairs(scope)
         count = Counter(name for name, _ in pairs)
         client = scope.get("client")
         return cls({name: value for name, value in pairs if count[name] == 1}, client[0] if client else None, scope)
+
+
+def _pairs(scope: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
 
 
 async def body_of(incoming: Incoming, receive: Receive, most: int) -> bytes:
@@ -73,11 +82,11 @@ async def body_of(incoming: Incoming, receive: Receive, most: int) -> bytes:
 
         Disconnected: When it did not come whole.
     """
-    kind, _, _parameters = incoming.headers.get("content-type", "").partition(";")
-    if kind.strip().lower() != "application/json":
+    kind = incoming.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != "application/json" or not is_json(kind):
         # 400, not 415: the certification scenario of AuthZEN asks for it.
-        raise Refused(400, "the request must have one `Content-Type`: `application/json`")
-    if incoming.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Refused(400, "the request must have one `Content-Type`: `application/json`, in UTF-8")
+    if any(coding != "identity" for coding in incoming.all("content-encoding")):
         raise Refused(415, "the body must not be compressed", {"accept-encoding": "identity"})
     too_long = Refused(413, f"the body may have at most {most} bytes")
     length = incoming.headers.get("content-length", "")

@@ -60,8 +60,17 @@ class Guarding:
         Raises:
             Refused: With 403, where it may not be asked; with 500, where that could not be told.
         """
-        if (await _called(self.may_ask, caller, request)) is not True:
+        if not await self.admits(caller, request):
             raise Refused(403, "this may not be asked by whoever asks it")
+
+    async def admits(self, caller: Subject, request: AccessRequest) -> bool:
+        """
+        Tell whether a question may be asked.
+
+        Raises:
+            Refused: With 500, where that could not be told.
+        """
+        return (await _called(self.may_ask, caller, request)) is True
 
 
 async def _called(fn: Callable[..., Any], *args: object) -> object:

@@ -6,7 +6,7 @@ Imports the model, strict JSON, the codec's names and the error tree only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -18,6 +18,9 @@ from pep.pdp.strict import parse
 
 #: Stands for the id, or the name, of what is searched for.
 SOUGHT: Final = "?"
+
+#: How many times as many evaluations as a batch may have a message may make, for its actors.
+ACTING: Final = 10
 
 # What belongs into the context, and would be dropped here without a word.
 _MISPLACED: Final = ("actors", "tenant")
@@ -64,7 +67,7 @@ class Reading:
 
         new_id: The id that stands for a resource without one.
 
-        most: How many evaluations a batch may have.
+        most: How many evaluations a batch may have; with those of its actors, a message may make ten times as many.
     """
 
     member: str
@@ -78,7 +81,9 @@ class Reading:
         Raises:
             Refused: When it is none.
         """
-        return _made(self._parts(told))
+        request = _made(self._parts(told))
+        self._check_count([request])
+        return request
 
     def batch(self, told: Mapping[str, Any]) -> Batch | None:
         """
@@ -96,7 +101,9 @@ class Reading:
         if not items:
             return None
         defaults = self._parts(told)
-        return Batch(tuple([self._item(item, defaults) for item in items]), semantic)
+        found = [self._item(item, defaults) for item in items]
+        self._check_count([one for one in found if not isinstance(one, Refused)])
+        return Batch(tuple(found), semantic)
 
     def search(self, wanted: str, told: Mapping[str, Any]) -> AccessRequest:
         """
@@ -106,13 +113,15 @@ class Reading:
             Refused: When it is none.
         """
         parts = self._parts({name: value for name, value in told.items() if name != wanted})
-        if wanted == "action":
-            return _made({**parts, "action": Action(SOUGHT)})
-        sought = told.get(wanted)
-        kind = sought.get("type") if type(sought) is dict else None
-        if type(kind) is not str or not kind:
-            raise Refused(400, f"`{wanted}` must be a JSON object with a `type`")
-        return _made({**parts, wanted: Subject(kind, SOUGHT) if wanted == "subject" else Resource.new(kind)})
+        request = _made({**parts, wanted: _sought(wanted, told.get(wanted))})
+        self._check_count([request])
+        return request
+
+    def _check_count(self, requests: Sequence[AccessRequest]) -> None:
+        # INVARIANT: no message makes any number of questions, since each actor is asked about with each evaluation.
+        most = self.most * ACTING
+        if sum(1 + len(request.actors) for request in requests) > most:
+            raise Refused(413, f"a message may make at most {most} evaluations, one for each actor among them")
 
     def _item(self, item: Mapping[str, Any], defaults: Mapping[str, Any]) -> AccessRequest | Refused:
         try:
@@ -181,6 +190,15 @@ def parsed(body: bytes, depth: int) -> Mapping[str, Any]:
         message = f"the body must be one JSON object, in UTF-8, with no name twice and at most {depth} levels deep"
         raise Refused(400, message)
     return told
+
+
+def _sought(wanted: str, told: object) -> Subject | Resource | Action:
+    if wanted == "action":
+        return Action(SOUGHT)
+    kind = told.get("type") if type(told) is dict else None
+    if type(kind) is not str or not kind:
+        raise Refused(400, f"`{wanted}` must be a JSON object with a `type`")
+    return Subject(kind, SOUGHT) if wanted == "subject" else Resource.new(kind)
 
 
 def _made(parts: Mapping[str, Any]) -> AccessRequest:

@@ -6,7 +6,7 @@ Imports the rest of this package's server side; the enforcer itself is handed in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ import attrs
 
 from pep.errors import AccessDenied, ConfigurationError
 from pep.fault import AVAILABILITY, Fault
-from pep.model import Action, Effect, Resource, Subject
+from pep.model import Effect, Subject
 from pep.pdp.authzen.answering import Answer, Answering
 from pep.pdp.authzen.asgi import Disconnected, Incoming, Receive, Reply, Scope, Send, body_of, problem
 from pep.pdp.authzen.batches import Semantic
@@ -176,10 +176,11 @@ class Server:
         found = await self.answering.found(wanted, request)
         if isinstance(found, Fault):
             raise _unavailable(Answer("", None, found))
-        hits: Sequence[Subject | Resource | Action] = found.items
-        asked = [request.evolve(**{wanted: hit}) for hit in hits]
-        answers = await self.answering.answers(asked) if asked else []
-        results = [self.telling.hit(hit, answer) for hit, answer in zip(hits, answers, strict=True)]
+        each = [(hit, request.evolve(**{wanted: hit})) for hit in found.items]
+        # INVARIANT: a search tells nothing that whoever asks it may not ask one by one.
+        hits = [(hit, asked) for hit, asked in each if await self.guarding.admits(caller, asked)]
+        answers = await self.answering.answers([asked for _hit, asked in hits]) if hits else []
+        results = [self.telling.hit(hit, answer) for (hit, _asked), answer in zip(hits, answers, strict=True)]
         return self.telling.hits(results, complete=found.complete and all(one.fault is None for one in answers))
 
 
@@ -211,7 +212,8 @@ def server(
         authenticate: Takes an `Incoming`, and tells who asks: a `Subject`, or None. May be asynchronous.
 
         may_ask: Takes that subject and an `AccessRequest`, and tells whether they may ask it. May be asynchronous. Of
-            what is searched for, only the type means something.
+            what is searched for, only the type means something; every hit is asked about again, as it is, and left
+            out where that may not be asked.
 
         url: The server's identifier, ``https://host[:port][/prefix]``, which its metadata tells; without it, there is
             no metadata.
@@ -220,7 +222,7 @@ def server(
 
         explain: Whether reasons, policies and revision are told; not to be shown to the subject.
 
-        batch: How many evaluations a batch may have.
+        batch: How many evaluations a batch may have; with those of its actors, a message may make ten times as many.
 
         body: How many bytes a request may have.
 
