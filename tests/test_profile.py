@@ -454,9 +454,10 @@ def test_a_repr_tells_what_was_given(value: object, shown: str) -> None:
 )
 def test_values_are_frozen_and_travel(value: Any) -> None:
     """A value cannot be changed, and is equal to its copies, also in another process."""
-    for field in attrs.fields(type(value)):
-        with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            setattr(value, field.name, None)
+    names = [field.name for field in attrs.fields(type(value))] if attrs.has(type(value)) else ["anything"]
+    for name in names:
+        with pytest.raises(AttributeError):
+            setattr(value, name, None)
     assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value  # noqa: S301  our own bytes
     assert hash(copy.copy(value)) == hash(value)
 

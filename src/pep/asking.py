@@ -291,9 +291,6 @@ class Asking:
         bound = dict(arguments or {})
         return self._core.job([what], bound, frame, "enforce", phases=(Phase.BEFORE,), modifiable=False)
 
-    def _questions(self, questions: Iterable[Any], subject: object, context: Context | None) -> list[Requirement]:
-        return [self._question(one, subject, context) for one in _asked(questions)]
-
     def _question(self, asked: Any, subject: object, context: Context | None) -> Requirement:  # noqa: ANN401  see `_asked`
         if type(asked) is AccessRequest:
             # It is a requirement in all but name: there is nothing left to extract.

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import Enum
 from functools import total_ordering
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, cast, final
 
 import attrs
 
@@ -66,11 +66,20 @@ class Guarantee(Enum):
         return self >= asked
 
 
-@attrs.frozen(repr=False)
+@final
 class FailClosed:
     """No decision, no call: the default."""
 
-    __repr__ = fields_repr
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is FailClosed
+
+    def __hash__(self) -> int:
+        return hash(FailClosed)
+
+    def __repr__(self) -> str:
+        return "FailClosed()"
 
 
 @attrs.frozen(init=False, repr=False)
@@ -135,11 +144,20 @@ class FailStale:
         self.__attrs_init__(seconds(max_age, "max_age"))  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@attrs.frozen(repr=False)
+@final
 class Enforce:
     """What was decided holds: the default."""
 
-    __repr__ = fields_repr
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Enforce
+
+    def __hash__(self) -> int:
+        return hash(Enforce)
+
+    def __repr__(self) -> str:
+        return "Enforce()"
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -163,6 +181,10 @@ class Shadow:
     def active(self, now: datetime) -> bool:
         """Tell whether it still shadows at *now*, a datetime with a time zone; from `until` on it enforces."""
         return now < self.until
+
+
+_CLOSED: Final = FailClosed()
+_ENFORCED: Final = Enforce()
 
 
 @attrs.frozen(repr=False)
@@ -278,8 +300,8 @@ class Profile:
         DESIGN section 7.
     """
 
-    on_failure: FailureMode = FailClosed()
-    mode: Mode = Enforce()
+    on_failure: FailureMode = _CLOSED
+    mode: Mode = _ENFORCED
     deadline: float = 1.0
     permit_ttl: float | None = None
     deny_ttl: float | None = None

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from types import GeneratorType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import attrs
 
@@ -102,8 +102,7 @@ class Constant:
         return self.value
 
 
-@attrs.frozen(eq=False, repr=False)
-class Template:
+class Template(NamedTuple):
     """A literal type and one placeholder: ``"document:{document.id}"``."""
 
     type: str
@@ -143,8 +142,7 @@ class Parameter:
         return arguments[self.name]
 
 
-@attrs.frozen(eq=False, repr=False)
-class Computed:
+class Computed(NamedTuple):
     """A user's callable, given those of the call's arguments that it names."""
 
     fn: Callable[..., Any]

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from pep import forking
 from pep.audit.turns import Turns
 from pep.errors import AuditError
+from pep.forking import Forks
 
 
 @contextlib.contextmanager
@@ -112,6 +114,17 @@ def test_a_fork_happens_in_nobodys_turn() -> None:
         assert readied == ["before"]
     with held(turns):
         assert not turns.torn
+
+
+def test_what_is_guarded_is_readied_before_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the turn that the fork takes, and once; what was readied is given up in the parent."""
+    forks, readied = Forks(), []
+    monkeypatch.setattr(forking, "FORKS", forks)
+    turns = Turns(1, lambda: readied.append(turns._depth))
+    forks.before()
+    assert readied == [1]
+    forks.in_parent()
+    assert (turns._depth, turns.torn) == (0, False)
 
 
 def test_a_fork_waits_only_so_long() -> None:

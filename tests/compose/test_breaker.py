@@ -78,6 +78,23 @@ def test_somebody_else_may_have_told_it() -> None:
     assert told == []
 
 
+def test_a_probe_that_never_comes_back_holds_its_slot_no_longer_than_its_time() -> None:
+    """A breaker that is half open always leaves: once its probe is overdue it opens again, and tries again later."""
+    clock = FakeClock()
+    it = circuit(clock, probes=1, jitter=0.0, probe_timeout=1.0)
+    it.leave(it.enter(), Came.FAILED)
+    clock.advance(4.0)
+    hanging = it.enter()
+    clock.advance(0.5)
+    assert it.health()["state"] == "half-open"
+    clock.advance(1.0)
+    assert it.health()["state"] == "open"
+    clock.advance(4.0)
+    it.leave(it.enter(), Came.ANSWERED)
+    it.leave(hanging, Came.FAILED)
+    assert it.health()["state"] == "closed"
+
+
 def test_an_answer_opens_nothing() -> None:
     """However many calls failed before it: whoever answers is up."""
     it = circuit(FakeClock(), least=3)

@@ -737,6 +737,25 @@ def test_a_function_of_the_application_makes_it_impure() -> None:
     assert CasbinPDP(enforcer(), threaded=True).immediate is False
 
 
+def test_a_child_is_asking_nothing_yet() -> None:
+    """What is done in a forked child: what this thread was asking counts no more, and what it taught is forgotten."""
+    depths: list[int] = []
+
+    def fork(_name: str) -> bool:
+        depths.append(pdp._taken[0]._depth)
+        # As where this thread is the one that forks.
+        pdp._taken[0]._renew()
+        depths.append(pdp._taken[0]._depth)
+        return True
+
+    source = enforcer(RBAC.replace("m = ", "m = fork(r.sub) && "))
+    source.add_function("fork", fork)
+    pdp = CasbinPDP(source)
+    before = roles_of(pdp)
+    pdp.decide(asked("alice"))
+    assert (depths[:2], roles_of(pdp)) == ([1, 0], before)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_forgets_too() -> None:
