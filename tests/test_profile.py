@@ -441,6 +441,7 @@ def test_profiles_are_equal_when_they_do_the_same(one: set[str], other: set[str]
         (FailOpen(on={Fault.TIMEOUT}, limit="9/hour", per_subject="1/day").per_subject, "Rate(count=1, seconds=86400)"),
         (FailStale(300), "FailStale(max_age=300.0)"),
         (FailClosed(), "FailClosed()"),
+        (Enforce(), "Enforce()"),
     ],
 )
 def test_a_repr_tells_what_was_given(value: object, shown: str) -> None:
