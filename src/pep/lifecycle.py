@@ -7,7 +7,7 @@ Plans of the enforcer's own, written once for both worlds. Imports the core and 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -166,7 +166,8 @@ def health(core: Core) -> Mapping[str, Any]:
 def _faring(core: Core, wiring: Wiring) -> Mapping[str, Any]:
     """Tell how the decision point is faring, as far as it tells itself, and what its probes came to."""
     told: dict[str, Any] = {}
-    if callable(tells := getattr(wiring.pdp, "health", None)):
+    tells: Callable[[], Mapping[str, Any]] | None = getattr(wiring.pdp, "health", None)
+    if tells is not None:
         try:
             told["pdp_health"] = dict(tells())
         except Exception as error:  # noqa: BLE001  a decision point of a user's may raise anything
